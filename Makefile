@@ -1,6 +1,7 @@
 # Every target first makes .venv if requirements.lock asks for it (tools/install.py); nothing else is installed.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
+OUTSIDE := $(PATH)
 export PATH := $(BIN):$(PATH)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ help: ## this list
 	@echo "  PYTHON=python3.12 after make: which Python makes .venv"
 
 install: ## make .venv from requirements.lock, if it is not that already
-	@$(PYTHON) tools/install.py
+	@PATH='$(OUTSIDE)' $(PYTHON) tools/install.py
 
 walkthrough: install ## run every numbered notebook in order; pages, figures and metrics in _walkthrough/
 	@$(absolute) python tools/walkthrough.py

@@ -66,7 +66,7 @@ def main():
         n = sum('==' in l and not l.startswith((' ', '#')) for l in (ROOT/'requirements.lock').read_text().splitlines())
         print(f"Installing {n} packages into {VENV}, as requirements.lock names them, each checked by its hash.\n"
               f"On Linux about {DOWNLOAD_GB} GB to fetch, most of it torch with NVIDIA's libraries; {INSTALLED_GB} GB on disk. Nothing outside .venv changes.", flush=True)
-        if not ready: run(sys.executable, '-m', 'venv', '--clear', VENV)
+        if not ready: run(getattr(sys, '_base_executable', sys.executable), '-m', 'venv', '--clear', VENV)
         run(BIN/'python', '-m', 'pip', 'install', '-q', '--disable-pip-version-check', 'uv<1')
         run(BIN/'python', '-m', 'uv', 'pip', 'install', '-q', '--python', BIN/'python', '--require-hashes', '-r', 'requirements.lock')
         print(f"Installed in {time.time()-start:.0f} s: {size(VENV):.1f} GB.", flush=True)
