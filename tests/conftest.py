@@ -1,10 +1,11 @@
 "What all tests share: they run on drawn faces, and a missing program skips a test by name, but fails it where CI=true"
-import os, shutil
+import os, shutil, subprocess
 from pathlib import Path
 import pytest
 
 os.environ.pop('FER2013_PATH', None)
 ROOT = Path(__file__).resolve().parent.parent
+_measured = []
 
 
 @pytest.fixture(scope='session')
@@ -20,3 +21,29 @@ def need():
         message = f"{program} is not installed" + (f": {why}" if why else '')
         (pytest.fail if os.environ.get('CI') == 'true' else pytest.skip)(message)
     return _need
+
+
+@pytest.fixture(scope='session')
+def measured():
+    "`measured('size of the wheel', '3.1 MB')`: a figure to print at the end"
+    return lambda what, value: _measured.append((what, value))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not _measured: return
+    terminalreporter.section('measured')
+    for what,value in _measured: terminalreporter.line(f'{what:<50} {value}')
+
+
+@pytest.fixture(scope='session')
+def copy_tree(tmp_path_factory):
+    "A function that copies what git has or would have to a new folder, where a test may do as it likes"
+    def _copy():
+        to = tmp_path_factory.mktemp('checkout')
+        files = subprocess.run(['git', 'ls-files', '-z', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for f in filter(None, files.split('\0')):
+            if not (ROOT/f).is_file(): continue # deleted, not yet committed
+            (to/f).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT/f, to/f)
+        return to
+    return _copy
