@@ -31,7 +31,7 @@ docs: install ## build the site into _docs/, offline
 	@python docs/build.py
 
 readme: install ## write README.md from nbs/index.ipynb
-	@python tools/readme.py
+	@python docs/build.py --readme
 
 outputs: install ## run the notebooks in place on real FER-2013, so that they can be committed
 	@$(absolute) python tools/walkthrough.py --in-place $(only)
