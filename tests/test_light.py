@@ -1,0 +1,35 @@
+"What only answers must not drag in what only trains: each light module is imported in a process of its own"
+import importlib.util, json, resource, subprocess, sys
+import pytest
+
+LIGHT = ['core', 'detect', 'predict', 'cli']
+HEAVY = ['torch', 'torchvision', 'fastai', 'pandas', 'sklearn', 'scipy', 'imblearn', 'plotly', 'matplotlib', 'autocrop', 'onnx']
+
+
+def run(code): return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize('name', LIGHT)
+def test_light_import(name):
+    if importlib.util.find_spec(f'fer_nbdev.{name}') is None: pytest.skip(f'fer_nbdev.{name} does not exist yet')
+    mods = json.loads(run(f"import sys, json, fer_nbdev.{name}; print(json.dumps(sorted(sys.modules)))"))
+    assert f'fer_nbdev.{name}' in mods
+    assert [h for h in HEAVY if h in mods] == []
+
+
+def test_predict_stays_light_in_use():
+    "An answer for a photo needs no more than the import did"
+    code = ("import sys, numpy as np; from fer_nbdev.predict import load_predictor; p = load_predictor(); "
+            "p.predict(np.zeros((120,160,3), np.uint8)); p.heat_map(np.zeros((2,48,48), np.uint8)); print(*sorted(sys.modules))")
+    assert [h for h in HEAVY if h in run(code).split()] == []
+
+
+def test_predict_imports_quickly():
+    "Seconds of CPU, the best of three: what the clock shows depends on who else is at work"
+    best = 9.
+    for _ in range(3):
+        a = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run('import fer_nbdev.predict')
+        b = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime)
+    assert best < .6
