@@ -12,11 +12,11 @@ import json, os, warnings
 import numpy as np
 from .core import EMOTIONS
 
-# %% ../nbs/05_evaluate.ipynb #000c3502
-def _classes(k, classes=None):
+# %% ../nbs/05_evaluate.ipynb #53442ace
+def _classes(k, classes=None, name='y_prob'):
     "Names for `k` columns of probabilities"
     if classes is None: return EMOTIONS if k==len(EMOTIONS) else tuple(f'class {i}' for i in range(k))
-    if len(classes)!=k: raise ValueError(f"y_prob: {k} columns for {len(classes)} classes {tuple(classes)}, expected one column a class")
+    if len(classes)!=k: raise ValueError(f"{name}: {k} columns for {len(classes)} classes {tuple(classes)}, expected one column a class")
     return tuple(classes)
 
 # %% ../nbs/05_evaluate.ipynb #17424711
@@ -32,14 +32,14 @@ def _labels(y_true, classes):
     if len(bad): raise ValueError(f"y_true: face {bad[0]} has label {y[bad[0]]}, expected 0 to {k-1} for the classes {classes}")
     return y
 
-# %% ../nbs/05_evaluate.ipynb #24b3e4c4
+# %% ../nbs/05_evaluate.ipynb #e737153b
 def _check(y_true, y_prob, classes=None, name='y_prob'):
     "`(y_true, y_prob, classes)` as arrays that can be judged, or a ValueError that says what is wrong"
     p = np.asarray(y_prob)
     if p.ndim!=2 or p.shape[1]<2:
         raise ValueError(f"{name}: shape {p.shape}, expected (N, n_classes), one column of probabilities a class (predicted labels alone do not do)")
     if p.dtype.kind not in 'fiub': raise ValueError(f"{name}: {p.dtype}, expected numbers")
-    p,classes = p.astype(np.float64),_classes(p.shape[1], classes)
+    p,classes = p.astype(np.float64),_classes(p.shape[1], classes, name)
     y = _labels(y_true, classes)
     if len(y)!=len(p): raise ValueError(f"{name}: {len(p)} rows for {len(y)} labels in y_true")
     bad = np.flatnonzero(~np.isfinite(p).all(1))
@@ -51,9 +51,10 @@ def _check(y_true, y_prob, classes=None, name='y_prob'):
                          "from logits take the softmax first")
     return y,p.clip(0,1),classes
 
-# %% ../nbs/05_evaluate.ipynb #97a9b623
+# %% ../nbs/05_evaluate.ipynb #5d3d98a8
 def _bins(conf, n_bins):
     "The number of the equal-mass bin of each confidence (N,); ties share a bin, so that there may be fewer than `n_bins`"
+    if n_bins<1: raise ValueError(f"n_bins: {n_bins}, expected 1 or more")
     edges = np.unique(np.quantile(conf, np.linspace(0,1,n_bins+1)[1:-1]))
     return np.unique(np.searchsorted(edges, conf), return_inverse=True)[1]
 
@@ -104,9 +105,10 @@ def classification_metrics(
     _warn_missing(y, classes)
     return {k:float(v) for k,v in _metrics(_terms(y,p,n_bins).sum(0), len(classes)).items()}
 
-# %% ../nbs/05_evaluate.ipynb #9d8de4eb
+# %% ../nbs/05_evaluate.ipynb #ff7abbec
 def _resamples(y, n, random_state=0):
     "Yield blocks (m, N) of how often each face was drawn, `n` rows in all; each class keeps its number of faces"
+    if n<1: raise ValueError(f"n: {n} resamples, expected 1 or more")
     rng,groups = np.random.default_rng(random_state),[np.flatnonzero(y==c) for c in np.unique(y)]
     step = max(1, 2_000_000//len(y))
     for a in range(0, n, step):
@@ -117,7 +119,11 @@ def _resamples(y, n, random_state=0):
             w[:,g] = np.bincount(flat.ravel(), minlength=m*len(g)).reshape(m,len(g))
         yield w
 
-# %% ../nbs/05_evaluate.ipynb #8c569ee6
+# %% ../nbs/05_evaluate.ipynb #bc9ea7a2
+def _tails(level):
+    if not 0<level<1: raise ValueError(f"level: {level}, expected a share between 0 and 1 such as .95")
+    return (1-level)/2,(1+level)/2
+
 def bootstrap_ci(
     y_true, # labels (N,)
     y_prob, # probabilities (N, n_classes)
@@ -131,7 +137,7 @@ def bootstrap_ci(
     y,p,classes = _check(y_true, y_prob, classes)
     t = _terms(y,p,n_bins)
     m = _metrics(np.concatenate([w@t for w in _resamples(y,n,random_state)]), len(classes))
-    q = (1-level)/2,(1+level)/2
+    q = _tails(level)
     return {k:tuple(np.quantile(v,q).tolist()) for k,v in m.items()}
 
 # %% ../nbs/05_evaluate.ipynb #e0fc2f24
@@ -177,7 +183,7 @@ def mcnemar_midp(
     k,n = min(only_a,only_b),only_a+only_b
     return dict(only_a=only_a, only_b=only_b, p=float(2*binom.cdf(k,n,.5)-binom.pmf(k,n,.5)) if n else 1.)
 
-# %% ../nbs/05_evaluate.ipynb #1762f93e
+# %% ../nbs/05_evaluate.ipynb #6b9f1ea5
 def paired_bootstrap(
     y_true, # labels (N,)
     prob_a, # probabilities of model a (N, n_classes)
@@ -197,7 +203,7 @@ def paired_bootstrap(
     ma,mb = _metrics(ta.sum(0), k),_metrics(tb.sum(0), k)
     s = [(w@ta, w@tb) for w in _resamples(y, n, random_state)]
     sa,sb = (_metrics(np.concatenate(o), k) for o in zip(*s))
-    q = (1-level)/2,(1+level)/2
+    q = _tails(level)
     rows = {m: (ma[m], mb[m], mb[m]-ma[m], *np.quantile(sb[m]-sa[m], q)) for m in METRICS}
     return pd.DataFrame(rows, index=['a','b','difference','low','high']).T.rename_axis('metric')
 
@@ -209,7 +215,7 @@ def _confusion(y, p):
     k = p.shape[1]
     return np.bincount(y*k+p.argmax(1), minlength=k*k).reshape(k,k)
 
-# %% ../nbs/05_evaluate.ipynb #bea92ae4
+# %% ../nbs/05_evaluate.ipynb #1d6b65c2
 def per_class(
     y_true, # labels (N,)
     y_prob, # probabilities (N, n_classes)
@@ -226,13 +232,13 @@ def per_class(
     t = np.eye(k*k)[y*k+p.argmax(1)]
     s = np.concatenate([w@t for w in _resamples(y, n, random_state)]).reshape(-1,k,k)
     boot = _ratio(2*np.diagonal(s, axis1=1, axis2=2), s.sum(1)+s.sum(2))
-    low,high = np.quantile(np.nan_to_num(boot), ((1-level)/2,(1+level)/2), axis=0)
+    low,high = np.quantile(np.nan_to_num(boot), _tails(level), axis=0)
     f1 = _ratio(2*hits, faces+called)
     d = dict(precision=_ratio(hits,called), recall=_ratio(hits,faces), f1=f1, low=np.where(np.isnan(f1),np.nan,low),
              high=np.where(np.isnan(f1),np.nan,high), faces=faces, called=called)
     return pd.DataFrame(d, index=pd.Index(classes, name='class'))
 
-# %% ../nbs/05_evaluate.ipynb #5fe6c576
+# %% ../nbs/05_evaluate.ipynb #2d35f7d0
 def plot_confusion(
     y_true, # labels (N,)
     y_prob, # probabilities (N, n_classes)
@@ -254,7 +260,7 @@ def plot_confusion(
             ax.text(j, i+.3, f'{cm[i,j]:,}', ha='center', va='center', color=c, fontsize=6.5, alpha=.75)
     ax.set_xticks(range(k), classes, rotation=35, ha='right', rotation_mode='anchor')
     ax.set_yticks(range(k), [f'{c}' if n else f'{c} (no face)' for c,n in zip(classes,cm.sum(1))])
-    ax.set_xlabel('called'); ax.set_ylabel('is')
+    ax.set_xlabel('answer'); ax.set_ylabel('label')
     ax.set_title(f'accuracy {np.trace(cm)/cm.sum():.3f}, mean of the diagonal {np.nanmean(np.diag(share)):.3f}', fontsize=10)
     return ax
 
