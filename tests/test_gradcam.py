@@ -1,0 +1,221 @@
+"Heat maps against the package `grad-cam`, and what must hold for any network"
+import copy
+import numpy as np
+import pytest
+torch = pytest.importorskip('torch')
+import torch.nn.functional as F
+from torch import nn
+from fer_nbdev import gradcam
+from fer_nbdev.gradcam import cam, capture, find_layer, grad_cam, grad_cam_plus_plus, hires_cam, hooked, last_map, overlay, region_shares, to_unit
+from fer_nbdev.models import create_model
+
+METHODS = dict(cam=cam, grad_cam=grad_cam, hires_cam=hires_cam, grad_cam_plus_plus=grad_cam_plus_plus)
+POOLED = ('nano','small','base')
+DENSE = ('emojify_cnn','cifar_cnn')
+CASES = [(n,m) for n in POOLED+DENSE for m in METHODS if not (m=='cam' and n in DENSE)]
+
+
+@pytest.fixture(scope='module')
+def nets():
+    torch.manual_seed(0)
+    d = {n: create_model(n) for n in POOLED+DENSE}
+    for m in d.values(): # statistics and scales that differ from channel to channel, as after training
+        for b in m.modules():
+            if isinstance(b, nn.BatchNorm2d):
+                for p in (b.weight, b.running_var): nn.init.uniform_(p, .5, 1.5)
+                for p in (b.bias, b.running_mean): nn.init.uniform_(p, -.3, .3)
+    return d
+
+
+@pytest.fixture
+def x(): return torch.rand(4,1,48,48, generator=torch.Generator().manual_seed(1))
+
+
+def package_order(maps, size):
+    "Minimum off, scaled, resized, and again: what `grad-cam` does after its ReLU"
+    def scale(m):
+        m = m-m.amin((1,2), keepdim=True)
+        return m/(1e-7+m.amax((1,2), keepdim=True))
+    return scale(F.interpolate(scale(F.relu(maps))[:,None], size=size, mode='bilinear', align_corners=False)[:,0])
+
+
+@pytest.mark.parametrize('name', POOLED+DENSE)
+@pytest.mark.parametrize('method,theirs', [('grad_cam','GradCAM'), ('hires_cam','HiResCAM'), ('grad_cam_plus_plus','GradCAMPlusPlus')])
+@pytest.mark.parametrize('target', [None, 2, [0,1,2,6]])
+def test_equals_package(nets, x, name, method, theirs, target):
+    package = pytest.importorskip('pytorch_grad_cam', reason="pip install grad-cam")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    m = copy.deepcopy(nets[name]).eval()
+    if method=='grad_cam_plus_plus': # the package adds 1e-6 to a denominator of squared gradients; make it negligible
+        last = [l for l in m.modules() if isinstance(l, nn.Linear)][-1]
+        with torch.no_grad(): last.weight.mul_(1e5)
+    layer = last_map(m, x)
+    t = None if target is None else [ClassifierOutputTarget(c) for c in ([target]*4 if isinstance(target, int) else target)]
+    with getattr(package, theirs)(model=m, target_layers=[layer]) as c: wanted = c(input_tensor=x, targets=t)
+    ours = package_order(METHODS[method](m, x, target, layer, raw=True), (48,48))
+    assert np.abs(ours.numpy()-wanted).max()<1e-5
+
+
+@pytest.mark.parametrize('name', POOLED+DENSE)
+def test_grad_cam_plus_plus_is_its_equation(nets, x, name):
+    "Equations 10, 11 and 19 as they stand in the paper, in double precision"
+    A,G,*_ = (t.double() for t in capture(nets[name], x, 2))
+    alpha = torch.where(G!=0, G**2/(2*G**2+A.sum((2,3), keepdim=True)*G**3), 0)
+    wanted = ((alpha*F.relu(G)).sum((2,3), keepdim=True)*A).sum(1)
+    torch.testing.assert_close(grad_cam_plus_plus(nets[name], x, 2, raw=True).double(), wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', POOLED)
+def test_one_map_under_three_names(nets, x, name):
+    m,pixels = nets[name],36
+    a,b,c = (f(m, x, 3, raw=True) for f in (cam, grad_cam, hires_cam))
+    torch.testing.assert_close(b*pixels, a, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(c, b, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(a.mean((1,2))+m.head.bias[3].detach(), capture(m, x)[3][:,3], atol=1e-4, rtol=1e-3)
+
+
+def test_not_in_training_mode(nets, x):
+    "Dropout and batch statistics would make another map: all methods use eval mode, whatever the mode was"
+    m = nets['nano'].train()
+    a = grad_cam(m, x, 1)
+    assert m.training and m.drop.training
+    torch.testing.assert_close(a, grad_cam(m.eval(), x, 1))
+
+
+@pytest.mark.parametrize('name,method', CASES)
+def test_permuted_batch(nets, x, name, method):
+    p = [2,0,3,1]
+    torch.testing.assert_close(METHODS[method](nets[name], x[p], 4), METHODS[method](nets[name], x, 4)[p], atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize('name,method', CASES)
+def test_one_by_one(nets, x, name, method):
+    t = [0,6,3,1]
+    one = torch.cat([METHODS[method](nets[name], x[i:i+1], t[i]) for i in range(4)])
+    torch.testing.assert_close(METHODS[method](nets[name], x, torch.tensor(t)), one, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize('name', POOLED)
+@pytest.mark.parametrize('method', METHODS)
+def test_flipped_face_flipped_map(nets, x, name, method):
+    "With kernels that are their own mirror image, the whole network is: strides and poolings divide 48 evenly"
+    m = copy.deepcopy(nets[name])
+    with torch.no_grad():
+        for c in m.modules():
+            if isinstance(c, nn.Conv2d): c.weight.copy_((c.weight+c.weight.flip(-1))/2)
+    torch.testing.assert_close(METHODS[method](m, x.flip(-1), 2), METHODS[method](m, x, 2).flip(-1), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize('name,method', CASES)
+def test_in_unit_range(nets, x, name, method):
+    maps = METHODS[method](nets[name], x)
+    assert maps.shape==(4,48,48) and maps.dtype==torch.float32 and not maps.requires_grad
+    assert maps.min()>=0 and maps.max()<=1
+    top = maps.amax((1,2))
+    assert ((top==1)|(top==0)).all()
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_zero_map_stays_zero(nets, x, method):
+    m = copy.deepcopy(nets['nano'])
+    with torch.no_grad(): m.head.weight[5] = 0
+    assert METHODS[method](m, x, 5).eq(0).all()
+    assert to_unit(-torch.rand(2,6,6), (48,48)).eq(0).all()
+
+
+def test_tiny_maps_still_reach_one():
+    assert to_unit(torch.full((1,2,2), 1e-30), (4,4)).eq(1).all()
+
+
+def test_leaves_no_trace(nets, x):
+    m = copy.deepcopy(nets['nano']).train()
+    m.features[:2].eval()
+    state,modes = copy.deepcopy(m.state_dict()),[k.training for k in m.modules()]
+    for f in METHODS.values(): f(m, x)
+    assert [k.training for k in m.modules()]==modes
+    assert all(torch.equal(v, state[k]) for k,v in m.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in m.parameters())
+    assert not any(k._forward_hooks or k._backward_hooks or k._forward_pre_hooks for k in m.modules())
+    assert x.grad is None and not x.requires_grad
+
+
+@pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt])
+def test_hooks_released_after_error(nets, x, error):
+    m = copy.deepcopy(nets['nano']).train()
+    def fail(*_): raise error('stop')
+    h = m.head.register_forward_hook(fail) # the user's own hook, which fails and must stay
+    with pytest.raises(error): grad_cam(m, x)
+    assert m.training and not m.features._forward_hooks and len(m.head._forward_hooks)==1
+    h.remove()
+    with pytest.raises(error), hooked(m, m.modules(), lambda *_: None): raise error('inside')
+    assert m.training and not any(k._forward_hooks for k in m.modules())
+
+
+def test_any_layer(nets, x):
+    m = nets['small']
+    for name in ('features.0','features.4.1','features.10.convs.0','features'):
+        maps = grad_cam(m, x, layer=name)
+        assert maps.shape==(4,48,48)
+        assert torch.equal(maps, grad_cam(m, x, layer=m.get_submodule(name)))
+    with torch.no_grad(): assert grad_cam(m, x, layer='features.3', raw=True).shape[1:]==m.features[:4](x).shape[2:]
+
+
+def test_inplace_activation_does_not_reach_what_was_kept(nets, x):
+    "A batch norm's output is overwritten by the in-place ReLU after it; the copy that we keep is not"
+    m = nets['nano'].eval()
+    A,*_ = capture(m, x, layer='features.0.1')
+    assert (A<0).any()
+
+
+@pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode])
+def test_inside_no_grad(nets, x, context):
+    wanted = grad_cam(nets['nano'], x, 2)
+    with context(): y = x.clone(); got = grad_cam(nets['nano'], y, 2)
+    torch.testing.assert_close(got.clone(), wanted)
+
+
+def test_frozen_network(nets, x):
+    m = copy.deepcopy(nets['nano'])
+    for p in m.parameters(): p.requires_grad_(False)
+    torch.testing.assert_close(grad_cam(m, x, 2), grad_cam(nets['nano'], x, 2))
+
+
+def test_bf16(nets, x):
+    with torch.autocast('cpu', torch.bfloat16): maps = [f(nets['nano'], x, 2) for f in METHODS.values()]
+    for m in maps: assert m.dtype==torch.float32 and m.isfinite().all()
+
+
+def test_odd_sizes(nets): assert grad_cam(nets['nano'], torch.rand(2,1,50,61)).shape==(2,50,61)
+
+
+@pytest.mark.parametrize('name', ['resnet18','mobilenetv3_small_100','efficientnet_b0'])
+def test_timm(name):
+    pytest.importorskip('timm')
+    m = create_model(f'timm:{name}')
+    maps = grad_cam(m, torch.rand(2,1,64,64))
+    assert maps.shape==(2,64,64) and maps.isfinite().all()
+
+
+def test_overlay():
+    rng = np.random.default_rng(0)
+    grey,colour,heat = rng.integers(0,256,(48,48),dtype=np.uint8),rng.integers(0,256,(96,80,3),dtype=np.uint8),rng.random((6,6))
+    assert (overlay(grey, np.zeros((48,48)))==grey[...,None]).all()
+    assert (overlay(colour, heat, alpha=0)==colour).all()
+    assert overlay(colour, heat).shape==(96,80,3) and overlay(grey, heat).dtype==np.uint8
+    assert (overlay(grey, heat)==overlay(grey/255, torch.tensor(heat))).all()
+    same = overlay(grey, np.ones((48,48)), alpha=1)
+    assert len(np.unique(same.reshape(-1,3), axis=0))==1
+
+
+def test_region_shares():
+    m = torch.zeros(3,48,48)
+    m[0,:16] = 1; m[1,40:] = 2
+    s = region_shares(m)
+    assert s[:2].tolist()==[[1,0,0],[0,0,1]] and s[2].isnan().all()
+    torch.testing.assert_close(region_shares(torch.ones(1,48,48)), torch.full((1,3), 1/3))
+
+
+def test_imports_nothing_of_ours(root):
+    "`gradcam` knows tensors and modules, nothing else of the package"
+    source = (root/'fer_nbdev'/'gradcam.py').read_text()
+    assert 'from .' not in source and 'fer_nbdev' not in source.split('__all__')[1].replace('nbs/','')
