@@ -154,13 +154,14 @@ def _clipped(b, turn:int, H:int, W:int)->Face:
     y0,y1 = (int(np.clip(round(v), 0, H)) for v in (b[1], b[1]+b[3]))
     return Face(x0, y0, x1-x0, y1-y0, round(float(b[4]),3), turn)
 
-# %% ../nbs/13_detect.ipynb #c1fb0e8b
+# %% ../nbs/13_detect.ipynb #551ea686
 FRAME = 1.15 # Side of the crop over the square root of the box's area, as measured on FER-2013
 
 def crop_face(
     photo, # Path, Pillow image, or uint8 array (H, W), (H, W, 3) or (H, W, 4)
     box, # A `Face`, or x, y, width, height in pixels
     size:int=48, # Side of the result in pixels
+    frame:float=FRAME, # Side of the crop over the square root of the box's area
 )->np.ndarray: # Grey uint8 (size, size), upright
     "The face in `box`, framed like FER-2013's; beyond the photo's edge, its last pixels are repeated"
     im = read_photo(photo)
@@ -168,7 +169,7 @@ def crop_face(
     x,y,w,h = (float(v) for v in box[:4])
     if not (np.isfinite([x,y,w,h]).all() and w>0 and h>0): raise ValueError(f"box: {tuple(box)}, expected x, y and a width and height above 0")
     if x>=W or y>=H or x+w<=0 or y+h<=0: raise ValueError(f"box: {tuple(box)} lies outside the photo of {W}x{H} pixels")
-    side = max(1, round(FRAME*(w*h)**.5))
+    side = max(1, round(frame*(w*h)**.5))
     xs = np.arange(side)+round(x+(w-side)/2)
     ys = np.arange(side)+round(y+(h-side)/2)
     cut = im[np.clip(ys,0,H-1)[:,None], np.clip(xs,0,W-1)]

@@ -71,7 +71,7 @@ def _program(served, n_out:int):
     for v in [*prog.model.graph.inputs, *prog.model.graph.initializers.values(), *(o for n in prog.model.graph for o in n.outputs)]: v.metadata_props.clear()
     return prog
 
-# %% ../nbs/12_export.ipynb #1f8fec81
+# %% ../nbs/12_export.ipynb #9d2e3dbd
 def export_onnx(
     model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes); it is copied, not changed
     path, # `.onnx` file to write
@@ -85,6 +85,7 @@ def export_onnx(
     model = copy.deepcopy(model).cpu().float().eval()
     served = _Served(model)
     with torch.inference_mode(): n = model(torch.zeros(1,1,48,48)).shape[1]
+    if any(',' in c for c in classes): raise ValueError(f"classes: {classes}, a name must not hold a comma: it parts them in the file")
     if n!=len(classes): raise ValueError(f"classes: {len(classes)} names for a model with {n} outputs")
     prog = _program(served, 1+served.has_cam)
     prog.model.metadata_props.update(classes=','.join(classes), name=name or path.stem)
@@ -97,13 +98,13 @@ def export_onnx(
     finally: part.unlink(missing_ok=True)
     return worst
 
-# %% ../nbs/12_export.ipynb #92b49383
+# %% ../nbs/12_export.ipynb #05eeb087
 def _ms(f, seconds:float)->float:
-    "Median milliseconds of one call, over about `seconds`"
+    "Median milliseconds of one call, tried for about `seconds`, on this thread's own clock: other programs do not count"
     for _ in range(3): f()
     times,stop = [],time.perf_counter()+seconds
     while not times or time.perf_counter()<stop:
-        t = time.perf_counter(); f(); times.append(time.perf_counter()-t)
+        t = time.thread_time(); f(); times.append(time.thread_time()-t)
     return 1e3*float(np.median(times))
 
 def speed_table(
@@ -111,7 +112,7 @@ def speed_table(
     batches=(1,32), # Faces in one call
     seconds:float=.5, # Time spent on each cell of the table
 ): # DataFrame: milliseconds a face, a row for each model and batch size
-    "Milliseconds a face in PyTorch and in ONNX Runtime, on one thread each"
+    "Milliseconds of CPU time a face in PyTorch and in ONNX Runtime, on one thread each"
     import pandas as pd
     rows,threads = [],torch.get_num_threads()
     torch.set_num_threads(1)
