@@ -1,0 +1,66 @@
+"""The second system's question: does its table of 315,722 parameters reach 80 % on CIFAR-10 in 50 epochs?
+
+`CIFAR10_PATH=<folder with cifar10.parquet> python nbs/studies/train_cifar.py bare augmented`
+Two runs, bare and with dropout and augmentation; curves go to `nbs/studies/results/cifar_<name>.csv`.
+CIFAR-10's own test split is its only second split, so the curves are judged on it, as the second system judged its own.
+"""
+import json, os, sys, time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from fer_nbdev.models import create_model
+from fer_nbdev.train import random_affine
+
+HERE,EPOCHS,BS,LR = Path(__file__).parent,50,64,1e-3
+
+def load():
+    "Images (N, 3, 32, 32) uint8 and labels of both splits"
+    folder = os.environ.get('CIFAR10_PATH')
+    if not folder: raise SystemExit("Set CIFAR10_PATH to the folder that holds cifar10.parquet (columns split, label, image)")
+    d = pd.read_parquet(Path(folder)/'cifar10.parquet')
+    x = np.stack([cv2.imdecode(np.frombuffer(i['bytes'], np.uint8), cv2.IMREAD_COLOR)[...,::-1] for i in d.image]).transpose(0,3,1,2)
+    names = sorted(d.label.unique())
+    y = d.label.map({n:i for i,n in enumerate(names)}).to_numpy()
+    tr = (d.split=='train').to_numpy()
+    return [torch.from_numpy(np.ascontiguousarray(a)) for a in (x[tr],y[tr],x[~tr],y[~tr])]
+
+def evaluate(model, x, y):
+    model.eval()
+    with torch.inference_mode(): logits = torch.cat([model(x[i:i+1000].float()/255) for i in range(0,len(x),1000)])
+    model.train()
+    return F.cross_entropy(logits,y).item(), (logits.argmax(1)==y).float().mean().item()
+
+def augment(x): return random_affine(x, rotation=0, scale=.1, shift=.1, flip=.5)
+
+def run(name, drop=0., tfm=None, seed=0):
+    torch.manual_seed(seed)
+    x,y,vx,vy = load()
+    model = create_model('cifar_cnn', n_classes=10, in_channels=3)
+    for m in model.modules():
+        if isinstance(m, torch.nn.Dropout): m.p = drop
+    n = sum(p.numel() for p in model.parameters())
+    opt,rows,t,cpu = torch.optim.Adam(model.parameters(), LR),[],time.time(),time.process_time()
+    for epoch in range(EPOCHS):
+        for b in torch.randperm(len(x)).split(BS):
+            xb = x[b].float()/255
+            loss = F.cross_entropy(model(tfm(xb) if tfm else xb), y[b])
+            loss.backward(); opt.step(); opt.zero_grad()
+        tl,ta = evaluate(model, x[:10000], y[:10000])
+        vl,va = evaluate(model, vx, vy)
+        rows.append(dict(epoch=epoch, train_loss=tl, train_accuracy=ta, valid_loss=vl, valid_accuracy=va))
+        print(name, rows[-1], f'{time.time()-t:.0f}s', flush=True)
+    (HERE/'results').mkdir(exist_ok=True)
+    pd.DataFrame(rows).round(5).to_csv(HERE/'results'/f'cifar_{name}.csv', index=False)
+    best = max(rows, key=lambda r: r['valid_accuracy'])
+    out = dict(name=f'cifar_{name}', params=n, seed=seed, epochs=EPOCHS, lr=LR, bs=BS, dropout=drop, augmented=bool(tfm), final=rows[-1], best=best,
+               wall_minutes=round((time.time()-t)/60,1), cpu_minutes=round((time.process_time()-cpu)/60,1), command=f'python nbs/studies/train_cifar.py {name}')
+    (HERE/'results'/f'cifar_{name}.json').write_text(json.dumps(out, indent=1)+'\n')
+
+RUNS = dict(bare=dict(), augmented=dict(drop=.3, tfm=augment))
+if __name__=='__main__':
+    torch.set_num_threads(int(os.environ.get('FER_THREADS', torch.get_num_threads())))
+    for name in sys.argv[1:] or RUNS: run(name, **RUNS[name])

@@ -1,0 +1,60 @@
+"""Train the networks of the studies on real FER-2013: `python nbs/studies/train_models.py small nano ...`
+
+Each run goes to `nbs/studies/runs/<name>/` (git-ignored) and can be killed and started again.
+Its log, record and figures on `valid` go to `nbs/studies/results/`, which is committed.
+Nothing here sees `test`.
+"""
+import json, os, resource, shutil, sys, time
+from pathlib import Path
+
+import numpy as np
+import torch
+from fer_nbdev.core import FIVE
+from fer_nbdev.data import load_fer
+from fer_nbdev.quality import clean_split
+from fer_nbdev.evaluate import metrics_table
+from fer_nbdev.train import RECIPES, predict_faces, train
+
+HERE = Path(__file__).parent
+OURS = {k: RECIPES['nano'][k] for k in ('lr','schedule','bs','ema','wd','loss_args')}
+RUNS = dict(
+    small=dict(recipe='small'),
+    nano=dict(recipe='nano'),
+    nano_published=dict(recipe='nano', published=True), # twins left in, so that others' figures can be read
+    emojify_seven=dict(recipe='emojify'),
+    emojify_five=dict(recipe='emojify', classes=FIVE),
+    emojify_seven_ours=dict(recipe='emojify', augment={**RECIPES['nano']['augment'], 'crop':None}, **OURS),
+    emojify_five_ours=dict(recipe='emojify', classes=FIVE, augment={**RECIPES['nano']['augment'], 'crop':None}, **OURS),
+)
+
+def run(name, recipe, classes=None, published=False, seed=0, **changes):
+    faces = load_fer(classes=classes)
+    if faces.name!='FER-2013': raise SystemExit("FER2013_PATH is not set: these runs are on real FER-2013")
+    faces = faces if published else clean_split(faces)
+    faces = faces[faces.split!='test']
+    path = HERE/'runs'/name
+    t,cpu = time.time(),time.process_time()
+    learn = train(faces, recipe, path, seed=seed, **changes)
+    wall,cpu = time.time()-t,time.process_time()-cpu
+    valid = faces.subset('valid')
+    y_prob = predict_faces(learn.model, valid.images)
+    np.save(path/'valid_probs.npy', y_prob)
+    table = metrics_table(valid.labels, y_prob)
+    out = dict(name=name, split='valid', n=len(valid), train_faces=int((faces.split=='train').sum()), params=sum(p.numel() for p in learn.model.parameters()),
+               seed=seed, wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1), command=f'python nbs/studies/train_models.py {name}',
+               metrics={k: dict(value=float(r['value']), low=float(r['low']), high=float(r['high'])) for k,r in table.iterrows()},
+               record=json.loads((path/'record.json').read_text()))
+    results = HERE/'results'
+    results.mkdir(exist_ok=True)
+    (results/f'{name}.json').write_text(json.dumps(out, indent=1)+'\n')
+    shutil.copy(path/'history.csv', results/f'{name}.csv')
+    print(table, flush=True)
+
+if __name__=='__main__':
+    names = sys.argv[1:]
+    unknown = [n for n in names if n not in RUNS]
+    if unknown or not names: raise SystemExit(f"{'unknown '+str(unknown) if unknown else 'name one or more runs'}; there are {list(RUNS)}")
+    if 'FER_THREADS' in os.environ: torch.set_num_threads(int(os.environ['FER_THREADS']))
+    for n in names:
+        print(n, flush=True)
+        run(n, **RUNS[n])
