@@ -8,14 +8,15 @@ __all__ = ['SPLITS', 'VOTES', 'MAX_PIXELS', 'find_class', 'parse_pixels', 'expla
            'load_fingerprints', 'split_off_valid', 'from_csv', 'read_votes', 'from_folders', 'complete_splits',
            'from_parquet', 'read_faces', 'load_fer']
 
-# %% ../nbs/02_data.ipynb #ed70e39f
-import csv, hashlib, io, os, re, tarfile, zipfile
+# %% ../nbs/02_data.ipynb #4eaacb3b
+import csv, hashlib, io, os, re, tarfile, zipfile, zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image
+from fastcore.basics import patch
 from .core import EMOTIONS, Faces
 
 # %% ../nbs/02_data.ipynb #fbec7065
@@ -201,7 +202,7 @@ def decode_faces(
     say = dict(grey='in colour, made grey', resized='of another size, resized to 48x48')
     return np.array(images, np.uint8).reshape(-1,48,48), [f"{n:,} picture{'s' if n>1 else ''} {say[k]}" for k,n in changed.items() if n]
 
-# %% ../nbs/02_data.ipynb #4a5fccc4
+# %% ../nbs/02_data.ipynb #d6f3de5b
 class Files:
     "The files of a folder, zip or tar (or one file alone), read in place"
     def __init__(self,
@@ -211,8 +212,8 @@ class Files:
         low = self.path.name.lower()
         if not self.path.exists(): raise FileNotFoundError(f"{self.path.resolve()}: no such file or folder. Check the path given to `load_fer`, or the variable FER2013_PATH")
         if self.path.is_dir(): self.names = _walk(self.path)
-        elif low.endswith('.zip'): self._open(zipfile.ZipFile, zipfile.BadZipFile)
-        elif re.search(r'\.(tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$', low): self._open(tarfile.open, (tarfile.TarError, EOFError, OSError))
+        elif low.endswith('.zip'): self._open(zipfile.ZipFile)
+        elif re.search(r'\.(tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$', low): self._open(tarfile.open)
         elif low.endswith(('.csv','.parquet')): self.names,self.path,self.single = [self.path.name],self.path.parent,True
         else: raise ValueError(f"{self.path}: not a form that is known. Expected a .csv, a .parquet, a .zip, a .tar(.gz), or a folder")
         bad = [n for n in self.names if n.startswith(('/','\\')) or '..' in re.split(r'[/\\]', n)]
@@ -234,33 +235,31 @@ def _walk(root): # Files below a folder, as posix names, without hidden folders
         out += [(Path(d)/f).relative_to(root).as_posix() for f in sorted(files)]
     return out
 
-# %% ../nbs/02_data.ipynb #e646ba33
-_cut = "not a complete archive, it is cut off or damaged. Download it again"
+# %% ../nbs/02_data.ipynb #17c16da2
+_damaged = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError)
+def _cut(where, e): return ValueError(f"{where}: not a complete archive, it is cut off or damaged. Download it again ({e})")
 
-def _open(self:Files, opener, errors):
+@patch
+def _open(self:Files, opener):
     try:
         self.archive = opener(self.path)
         if isinstance(self.archive, zipfile.ZipFile): self.names = [m.filename for m in self.archive.infolist() if not m.is_dir()]
         else: self.names = [m.name for m in self.archive.getmembers() if m.isfile()]
-    except errors as e: raise ValueError(f"{self.path}: {_cut} ({e})") from None
-Files._open = _open
+    except _damaged as e: raise _cut(self.path, e) from None
 
-# %% ../nbs/02_data.ipynb #bad23490
-def _member(self:Files, name):
-    "Open one file of it, binary"
-    if self.archive is None: return open(self.path/name, 'rb')
+# %% ../nbs/02_data.ipynb #abcaa630
+@patch
+def open(self:Files, name): # -> a binary file
+    "Open one file of it"
+    if self.archive is None: return (self.path/name).open('rb')
     try: return self.archive.open(name) if isinstance(self.archive, zipfile.ZipFile) else self.archive.extractfile(name)
     except RuntimeError as e: raise ValueError(f"{self.where(name)}: {e}. Unpack it yourself, with its password, and give the folder") from None
-    except (zipfile.BadZipFile, EOFError, OSError) as e: raise ValueError(f"{self.where(name)}: {_cut} ({e})") from None
-Files.open = _member
+    except _damaged as e: raise _cut(self.where(name), e) from None
 
-def _read(self:Files, name):
+@patch
+def read(self:Files, name)->bytes:
     "The bytes of one file of it"
-    import zlib
-    try:
-        with self.open(name) as f: return f.read()
-    except (zipfile.BadZipFile, EOFError, zlib.error, tarfile.TarError) as e: raise ValueError(f"{self.where(name)}: {_cut} ({e})") from None
-Files.read = _read
+    with self.open(name) as f: return f.read()
 
 # %% ../nbs/02_data.ipynb #5f1e9cbe
 def face_hash(
@@ -340,7 +339,7 @@ def from_csv(fs:Files, name:str): # -> Faces, notes
     info = pd.DataFrame(dict(row=np.arange(len(images)), blurred=False))
     return Faces(images, labels, split, votes, info=info, name=_name(len(images), fs.path/name)), notes
 
-# %% ../nbs/02_data.ipynb #05d86bc0
+# %% ../nbs/02_data.ipynb #637ea7dd
 def read_votes(
     f, # FER+'s csv, binary
     name:str, # What to call it in errors
@@ -353,7 +352,8 @@ def read_votes(
     if missing: raise ValueError(f"{name}: no column {missing}, found {list(d)[:6]}. Expected fer2013new.csv of FER+")
     if len(d)!=len(usage) or (d.Usage.str.strip().to_numpy()!=np.array(usage)).any():
         raise ValueError(f"{name}: its {len(d):,} rows are not those of the {len(usage):,} faces. Use the fer2013new.csv that belongs to fer2013.csv, or move it away")
-    return d[list(VOTES)].to_numpy(np.int8)
+    try: return d[list(VOTES)].to_numpy(np.int8)
+    except ValueError as e: raise ValueError(f"{name}: a vote is not a whole number ({e}). Download it again") from None
 
 # %% ../nbs/02_data.ipynb #f0332a45
 def _number(name): return [int(s) if s.isdigit() else s for s in re.split(r'(\d+)', PurePosixPath(name).stem)]
@@ -391,10 +391,18 @@ def complete_splits(images, labels, split): # -> split, notes
     split = split.copy(); split[train] = split_off_valid(labels[train])
     return split,[f"no validation folder: {(split=='valid').sum():,} faces of train/ were made `valid`, the same share of each class, seed 0"]
 
-# %% ../nbs/02_data.ipynb #5b269bfa
+# %% ../nbs/02_data.ipynb #9daf4d0f
+def _encoded(col, where): # A pyarrow column of bytes, or of structs with `bytes` -> list of bytes
+    import pyarrow as pa, pyarrow.compute as pc
+    kind = col.type
+    if pa.types.is_struct(kind) and kind.get_field_index('bytes')>=0: return pc.struct_field(col, 'bytes').to_pylist()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind): return col.to_pylist()
+    raise ValueError(f"{where}: column image holds {kind}, expected encoded bytes (png, webp...), alone or in a struct with `bytes`")
+
+# %% ../nbs/02_data.ipynb #c9edb00b
 def from_parquet(fs:Files, names): # -> Faces, notes
     "Faces from parquet with the columns `usage`, `emotion` and `image` (encoded bytes)"
-    import pyarrow as pa, pyarrow.parquet as pq, pyarrow.compute as pc
+    import pyarrow as pa, pyarrow.parquet as pq
     tables = []
     for n in names:
         try: t = pq.read_table(io.BytesIO(fs.read(n)))
@@ -407,29 +415,34 @@ def from_parquet(fs:Files, names): # -> Faces, notes
     usage,labels,n = col('usage'),col('emotion'),len(t)
     for i,(u,l) in enumerate(zip(usage, labels)):
         if u not in SPLITS or l not in range(7): raise ValueError(f"{fs.where(names[0])}: row {i}: usage '{u}', emotion '{l}', expected {', '.join(SPLITS)} and 0 to 6")
-    data = t['image'] if pa.types.is_binary(t['image'].type) else pc.struct_field(t['image'], 'bytes')
-    images,notes = decode_faces((f'{fs.path} image {i}', b) for i,b in enumerate(data.to_pylist()))
+    images,notes = decode_faces((f"{fs.where(names[0]) if len(names)==1 else fs.path}: image {i}", b) for i,b in enumerate(_encoded(t['image'], fs.where(names[0]))))
     votes = np.stack([col(f'ferplus_{v}') for v in VOTES], 1) if f'ferplus_{VOTES[0]}' in t.column_names else None
     info = pd.DataFrame(dict(row=col('row') if 'row' in t.column_names else np.arange(n), blurred=col('blurred') if 'blurred' in t.column_names else False))
     f = Faces(images, labels, np.array([SPLITS[u] for u in usage]), votes, info=info, name=_name(n, fs.path/names[0]))
     return f[np.argsort(info.row.to_numpy(), kind='stable')], notes
 
-# %% ../nbs/02_data.ipynb #e37d61d7
+# %% ../nbs/02_data.ipynb #75538a65
 _csvs = ('fer2013.csv','icml_face_data.csv','train.csv')
 
 def read_faces(path): # -> Faces, notes
     "`Faces` from any form: csv, folder, archive, parquet"
     with Files(path) as fs:
-        low = {n: PurePosixPath(n).name.lower() for n in fs.names}
-        known = sorted((n for n in low if low[n] in _csvs), key=lambda n: _csvs.index(low[n]))
-        other = [n for n in low if low[n].endswith('.csv') and low[n]!='fer2013new.csv']
-        parquet = [n for n in low if low[n].endswith('.parquet')]
-        pictures = [n for n in low if low[n].endswith(_endings)]
-        if known: return from_csv(fs, known[0])
-        if parquet: return from_parquet(fs, parquet)
-        if pictures: return from_folders(fs, pictures)
-        if other: return from_csv(fs, other[0])
-        raise ValueError(f"{fs.path}: no csv, parquet or picture in it, found {fs.names[:4] or 'nothing'}. Give the path of fer2013.csv, of an archive, or of a folder with train/angry/...")
+        try: return _read_faces(fs)
+        except _damaged as e:
+            if fs.archive is None: raise
+            raise _cut(fs.path, e) from None
+
+def _read_faces(fs):
+    low = {n: PurePosixPath(n).name.lower() for n in fs.names}
+    known = sorted((n for n in low if low[n] in _csvs), key=lambda n: _csvs.index(low[n]))
+    other = [n for n in low if low[n].endswith('.csv') and low[n]!='fer2013new.csv']
+    parquet = [n for n in low if low[n].endswith('.parquet')]
+    pictures = [n for n in low if low[n].endswith(_endings)]
+    if known: return from_csv(fs, known[0])
+    if parquet: return from_parquet(fs, parquet)
+    if pictures: return from_folders(fs, pictures)
+    if other: return from_csv(fs, other[0])
+    raise ValueError(f"{fs.path}: no csv, parquet or picture in it, found {fs.names[:4] or 'nothing'}. Give the path of fer2013.csv, of an archive, or of a folder with train/angry/...")
 
 # %% ../nbs/02_data.ipynb #42ac0459
 def load_fer(
