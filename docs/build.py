@@ -117,15 +117,18 @@ def navigation(parts, pages, here, up):
     return s
 
 
-def relative(body, here, pages, up):
-    "Links to notebooks, and nbdev's to the published site, as links between these pages"
+def relative(body, here, pages, up, out):
+    "Links to notebooks, and nbdev's to the published site, as links between these pages; to other files, as links to a copy or to the repository"
     def fix(m):
         attr,link = m[1],html.unescape(m[2])
-        if link.startswith(SITE): return f'{attr}="{up}{link[len(SITE):] or "index.html"}"'
+        if link.startswith(SITE): return f'{attr}="{up}{re.sub("#_.*", "", link[len(SITE):]) or "index.html"}"' # private names have no place of their own
         path,_,anchor = link.partition('#')
-        if path.endswith('.ipynb') and '://' not in path:
-            target = posixpath.normpath(posixpath.join(posixpath.dirname(here), path))
-            if target in pages: return f'{attr}="{up}{pages[target]["url"]}{"#"+anchor if anchor else ""}"'
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(here), path))
+        if target in pages: return f'{attr}="{up}{pages[target]["url"]}{"#"+anchor if anchor else ""}"'
+        if path and '://' not in path and (NBS/target).is_file() and not path.endswith('.ipynb'):
+            if target.startswith('../'): return f'{attr}="{CFG.git_url}/blob/{CFG.branch}/{target[3:]}"'
+            (out/target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(NBS/target, out/target)
         return m[0]
     return re.sub(r'\b(href|src)="([^"]*)"', fix, body)
 
@@ -141,9 +144,9 @@ def render(f, parts, pages, out):
     args = ['--standalone', f'--template={HERE/"page.html"}', f'--lua-filter={HERE/"filter.lua"}', '--mathml', '--toc', '--toc-depth=3', '--wrap=none', '--columns=10000',
             '-M', f'title={page["title"]}', '-M', f'description={page["description"]}', *(x for k,v in variables.items() if v for x in ('-V', f'{k}={v}'))]
     body = pypandoc.convert_text(page_md(page['nb'], PurePosixPath(page['url']).stem, out/'media', up+'media/'), 'html5', format=MARKDOWN, extra_args=args)
-    body = re.sub(r'(<h[234][^>]* id="([^"]+)"[^>]*>)(.*?)(</h[234]>)', r'\1\3<a class="anchor" href="#\2" aria-label="Link to this section">#</a>\4', body, flags=re.S)
+    body = re.sub(r'(<h[234][^>]* id="([^"]+)"[^>]*>)(.*?)(</h[234]>)', r'\1\3<a class="anchor" href="#\2" aria-label="Link to this section"></a>\4', body, flags=re.S)
     (out/page['url']).parent.mkdir(parents=True, exist_ok=True)
-    (out/page['url']).write_text(relative(body, f, pages, up), encoding='utf-8')
+    (out/page['url']).write_text(relative(body, f, pages, up, out), encoding='utf-8')
 
 
 def build(out, only=()):
@@ -163,7 +166,8 @@ def build(out, only=()):
     shutil.copyfile(HERE/'site.css', out/'site.css')
     if any('plotly.min.js' in p.read_text(encoding='utf-8') for p in out.rglob('*.html')): shutil.copyfile(proc/'plotly.min.js', out/'plotly.min.js')
     subprocess.run([sys.executable, '-m', 'pagefind', '--site', str(out), '--silent', '--keep-index-url'], check=True)
-    for f in (out/'pagefind').glob('pagefind-*'): f.unlink() # its ready-made search boxes: page.html has its own
+    for f in (out/'pagefind').glob('pagefind-*'): # its ready-made search boxes: page.html has its own
+        if f.suffix in ('.js','.css') and 'worker' not in f.name: f.unlink()
     print(f"{len(pages)} pages in {out} ({time.time()-start:.0f} s). Open {out/'index.html'}; with search: python -m http.server -d {out}")
 
 
@@ -174,10 +178,11 @@ def readme():
         name = f'docs/img/readme-{len(files)+1}.png'
         files[name] = base64.b64decode(text(png))
         return f'![{alt}]({name})'
-    def output(o):
+    def from_root(md): return re.sub(r'\]\((?![a-z]+:|#|/)([^)\s]+)', lambda m: '](' + posixpath.normpath('nbs/'+m[1]), md)
+    def output(o, alt):
         data = o.get('data', {})
-        if 'image/png' in data: return image(data['image/png'], 'What the code above draws')
-        if 'text/markdown' in data: return text(data['text/markdown']).strip()
+        if 'image/png' in data: return image(data['image/png'], alt)
+        if 'text/markdown' in data: return from_root(text(data['text/markdown']).strip())
         if 'text/html' in data: return pypandoc.convert_text(re.sub(r'<style scoped>.*?</style>', '', text(data['text/html']), flags=re.S), 'gfm', format='html', extra_args=['--wrap=none']).strip()
         s = text(data.get('text/plain', o.get('text', ''))).rstrip()
         return f'```\n{s}\n```' if s else ''
@@ -186,13 +191,12 @@ def readme():
         source = text(c['source'])
         if re.search(r'^#\|\s*hide\s*$', source, re.M) or c['cell_type']=='raw': continue
         if c['cell_type']=='markdown':
-            source = re.sub(r'\]\((?![a-z]+:|#|/)([^)\s]+)', lambda m: '](' + posixpath.normpath('nbs/'+m[1]), source)
             source = re.sub(r'^::: ?\{\.callout-(\w+)[^}]*\}\n(.*?)\n:::$', lambda m: f'> [!{m[1].upper()}]\n' + re.sub('^', '> ', m[2].strip('\n'), flags=re.M), source, flags=re.M|re.S)
-            parts.append(source.strip())
+            parts.append(from_root(source.strip()))
             continue
         opts,code = options(source)
         if code and opts.get('echo') is not False: parts.append(f'```python\n{code}\n```')
-        parts += [output(o) for o in c.get('outputs', [])]
+        parts += [output(o, opts.get('fig-alt') or 'What the code above draws') for o in c.get('outputs', [])]
     return '\n\n'.join(p for p in parts if p)+'\n', files
 
 

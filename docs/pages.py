@@ -1,8 +1,9 @@
 "What nbdev's processing puts on a page, for Quarto and docs/build.py alike: API tables, the exported source, live figures"
-import ast, inspect, json, re
+import ast, inspect, json, re, textwrap
 from pathlib import Path
 
 import nbdev.serve, nbdev.showdoc
+from execnb.nbio import mk_cell
 from fastcore.docments import MarkdownRenderer, docments
 from nbdev.config import get_config
 from nbdev.doclinks import NbdevLookup
@@ -12,13 +13,13 @@ from nbdev.process import Processor
 EMPTY,KINDS = inspect.Parameter.empty,{inspect.Parameter.VAR_POSITIONAL: '*', inspect.Parameter.VAR_KEYWORD: '**'}
 
 
-def short(s, n=60): return s if len(s)<=n else s[:n-1]+'…'
+def short(s, n=60): return s if len(s)<=n else '...'
 def cell(s): return s.replace('<', r'\<').replace('|', r'\|').replace('\n', ' ')
 def code(s): return f'`{s}`' if s else ''
 def only_imports(source):
     try: return all(isinstance(t, (ast.Import,ast.ImportFrom)) for t in ast.parse(source).body)
     except SyntaxError: return False # a magic
-def first_line(f): return ((inspect.getdoc(f) or '').splitlines() or [''])[0]
+def first_line(f): return (inspect.cleandoc(f.__doc__ or '').splitlines() or [''])[0]
 
 
 class Api(MarkdownRenderer):
@@ -50,12 +51,15 @@ class Api(MarkdownRenderer):
         params,source = list(self.params()),NbdevLookup().code(self.fn)
         args = [n + (f'={d}' if d else '') for n,_,d,_ in params if n!='→']
         call = f"{self.nm}({', '.join(args)})"
-        if len(call)>80: call = f"{self.nm}(\n    " + ',\n    '.join(args) + ')'
+        if len(call)>80: call = f"{self.nm}(\n" + textwrap.fill(', '.join(args), 80, initial_indent='    ', subsequent_indent='    ', break_long_words=False, break_on_hyphens=False) + ')'
         docs = self.docs[:1].upper() + self.docs[1:] # `docs`: the docstring without its tables
         parts = ['::: {.api}', f"{'#'*self.title_level} {self.nm}", f'[source]({source}){{.source}}' if source else '', docs]
         if not self.is_property: parts.append(f'```python\n{call}\n```')
         if any(d for *_,d in params):
-            parts.append('| | **Type** | **Default** | **Details** |\n|---|---|---|---|\n' + '\n'.join(f'| {code(n) if n!="→" else "**Returns**"} | {code(t)} | {code(v)} | {cell(d)} |' for n,t,v,d in params))
+            rows = [('', '**Type**', '**Default**', '**Details**')] + [(code(n) if n!='→' else '**Returns**', code(t), code(d), cell(c)) for n,t,d,c in params]
+            rows = list(zip(*[col for col in zip(*rows) if any(col[1:])])) # no empty column
+            rows.insert(1, ['---']*len(rows[0]))
+            parts.append('\n'.join('| ' + ' | '.join(r) + ' |' for r in rows))
         methods = list(self.methods())
         if methods: parts.append('| **Methods** | |\n|---|---|\n' + '\n'.join(f'| {m} |' for m in methods))
         return '\n\n'.join(p for p in parts+[':::'] if p)
@@ -92,6 +96,17 @@ class live_figures(Processor):
         return f'{script}<div class="plotly-figure" id="plotly-{self.n}" style="height:{layout.get("height",480)}px"></div><script>Plotly.newPlot("plotly-{self.n}",{",".join(args)})</script>'
 
 
+class split_opening(Processor):
+    "The first cell's title and subtitle become front matter; what follows them there would be lost with the cell"
+    def begin(self):
+        first = self.nb.cells[0]
+        m = re.match(r'# .+\n+(?:> .+(?:\n|$))?', first.source) if first.cell_type=='markdown' else None
+        if m and first.source[m.end():].strip():
+            rest = mk_cell(first.source[m.end():].strip(), 'markdown')
+            first.source,rest.directives_ = m[0],{}
+            self.nb.cells.insert(1, rest)
+
+
 class exec_exports(exec_show_docs):
     "Run what signatures need: exported cells and plain imports, but no cell that imports and then goes on to do something"
     def __call__(self, c):
@@ -102,11 +117,11 @@ class exec_exports(exec_show_docs):
 class Pages(FilterDefaults):
     def base_procs(self):
         procs = [exec_exports if p is exec_show_docs else p for p in super().base_procs()]
-        return procs[:procs.index(rm_export)] + [keep_source] + procs[procs.index(rm_export):] + [live_figures]
+        return [split_opening] + procs[:procs.index(rm_export)] + [keep_source] + procs[procs.index(rm_export):] + [live_figures]
 
 
 def process(only=()):
     "nbdev's processed notebooks, in _proc/"
     nbdev.showdoc.BasicMarkdownRenderer,nbdev.serve.FilterDefaults = Api,Pages
     skip = f"^(?!({'|'.join(only)}))" if only else None
-    return nbdev.serve.proc_nbs(path=str(get_config().nbs_path), n_workers=0, force=not only, skip_file_re=skip)
+    return nbdev.serve.proc_nbs(path=str(get_config().nbs_path), n_workers=0, force=True, skip_file_re=skip)

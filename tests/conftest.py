@@ -1,5 +1,5 @@
 "What all tests share: they run on drawn faces, and a missing program skips a test by name, but fails it where CI=true"
-import os, shutil, subprocess
+import os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -47,3 +47,30 @@ def copy_tree(tmp_path_factory):
             shutil.copy2(ROOT/f, to/f)
         return to
     return _copy
+
+
+@pytest.fixture(scope='session')
+def chromium(need):
+    "Debian's Chromium under playwright, in which nothing phones home; a context manager a test: `with chromium() as browser`"
+    path = need('chromium', 'apt-get install chromium')
+    from contextlib import contextmanager
+    from playwright.sync_api import sync_playwright
+    flags = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
+
+    @contextmanager
+    def _open():
+        with sync_playwright() as p:
+            browser = p.chromium.launch(executable_path=path, args=flags.split())
+            try: yield browser
+            finally: browser.close()
+    return _open
+
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory):
+    "The folder of the built site: FER_SITE if that names one, else built now"
+    if os.environ.get('FER_SITE'): return Path(os.environ['FER_SITE'])
+    to = tmp_path_factory.mktemp('site')/'docs'
+    r = subprocess.run([sys.executable, ROOT/'docs/build.py', '--to', to], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert r.returncode == 0, r.stdout[-2000:] + r.stderr[-4000:]
+    return to
