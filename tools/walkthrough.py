@@ -7,7 +7,7 @@
 A notebook hands over its figures of merit with `fer_nbdev.evaluate.record_metrics`, which adds a line to the file
 that the environment variable FER_METRICS names. Whatever is called nbs/NN_*.ipynb is run: nothing is listed here.
 """
-import argparse, base64, copy, html, json, os, re, shutil, subprocess, sys, time
+import argparse, base64, copy, html, json, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,10 +150,11 @@ def main():
     if a.only: notebooks = [f for f in notebooks if any(f.stem == o or f.stem.split('_')[0] == o for o in a.only)]
     if not notebooks: sys.exit(f"error: no notebook in {NBS} is called {' or '.join(a.only)}")
     if not a.in_place: shutil.rmtree(OUT, ignore_errors=True)
-    lines = OUT/'metrics.jsonl.part'
-    lines.parent.mkdir(exist_ok=True); lines.unlink(missing_ok=True)
+    lines = Path(tempfile.mkdtemp())/'metrics.jsonl'
     os.environ['FER_METRICS'] = str(lines)
-    print(f"{len(notebooks)} notebooks on " + (f"FER-2013 at {data}: about 20 minutes on 2 cores" if data else "drawn faces: under 5 minutes on 2 cores (FER2013_PATH=... for the real ones)"), flush=True)
+    takes = '' if a.only else ': about 20 minutes on 2 cores' if data else ': under 5 minutes on 2 cores'
+    where = f"FER-2013 at {data}{takes}" if data else f"drawn faces{takes} (FER2013_PATH=... for the real ones)"
+    print(f"{len(notebooks)} notebook{'s'*(len(notebooks)>1)} on {where}", flush=True)
     start,ran,records,failed = time.time(),[],[],None
     for f in notebooks:
         before = f.read_bytes()
@@ -167,7 +168,7 @@ def main():
             page(nb, f.stem); figures(nb, f.stem)
             ran.append((f.stem, *title(nb)))
         if failed: break
-    lines.unlink(missing_ok=True)
+    shutil.rmtree(lines.parent)
     summary = table(records) if records else 'no metrics were recorded'
     if not a.in_place:
         write(OUT/'metrics.json', json.dumps(dict(data=data or 'drawn faces', seconds=round(time.time()-start), finished=not failed, results=records), indent=1) + '\n')
@@ -178,7 +179,8 @@ def main():
         if cell is not None: print('\n'.join('    ' + l for l in cell.source.splitlines()[:6]))
         print(f"  {error}\n" + ("nothing was written to this notebook" if a.in_place else f"What ran is kept in {OUT}"))
         sys.exit(1)
-    print(f"\n{summary}\n\nIn {clock(time.time()-start)}." + ("" if a.in_place else f" Next: open {OUT/'index.html'}, or type make lab and change something."))
+    print('' if a.in_place else f"\n{summary}\n")
+    print(f"In {clock(time.time()-start)}." + (" Look at the difference, then make readme." if a.in_place else f" Next: open {OUT/'index.html'}, or type make lab and change something."))
 
 
 if __name__ == '__main__': main()
