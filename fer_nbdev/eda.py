@@ -96,7 +96,7 @@ def flat_images(
     i = np.flatnonzero(c<contrast)
     return i[np.argsort(c[i], kind='stable')]
 
-# %% ../nbs/03_eda.ipynb #f05ac5ce
+# %% ../nbs/03_eda.ipynb #db563049
 def vote_entropy(
     votes, # vote counts (N, n_answers)
 ): # bits (N,); NaN for a face without votes
@@ -105,7 +105,7 @@ def vote_entropy(
     v = np.asarray(votes, float)
     n = v.sum(1, keepdims=True)
     p = np.divide(v, n, out=np.full_like(v, np.nan), where=n>0)
-    return -(p*np.log2(np.where(p>0, p, 1))).sum(1)
+    return abs((p*np.log2(np.where(p>0, p, 1))).sum(1))
 
 # %% ../nbs/03_eda.ipynb #0d8c1714
 def class_plane(
