@@ -48,6 +48,7 @@ def process(only=()):
     QUARTO['website'].update({'site-url': SITE, 'description': CFG.description, 'repo-url': CFG.git_url, 'repo-branch': CFG.branch, 'repo-actions': ['issue']})
     (proc/'_quarto.yml').write_text(yaml.safe_dump(QUARTO, sort_keys=False), encoding='utf-8')
     shutil.copyfile(Path(plotly.__file__).parent/'package_data/plotly.min.js', proc/'plotly.min.js')
+    if (NBS/'studies/results').exists(): shutil.copytree(NBS/'studies/results', proc/'studies/results', dirs_exist_ok=True)
     return proc
 
 
@@ -142,7 +143,7 @@ def render(f, parts, pages, out):
     for key,k in (('prev',i-1),('next',i+1)):
         if 0<=k<len(order): variables.update({key+'url': up+pages[order[k]]['url'], key+'title': pages[order[k]]['label']})
     args = ['--standalone', f'--template={HERE/"page.html"}', f'--lua-filter={HERE/"filter.lua"}', '--mathml', '--toc', '--toc-depth=3', '--wrap=none', '--columns=10000',
-            '-M', f'title={page["title"]}', '-M', f'description={page["description"]}', *(x for k,v in variables.items() if v for x in ('-V', f'{k}={v}'))]
+            '-M', f'title={page["title"]}', '-M', 'description=' + re.sub(r"(?<=\w)'", '’', page['description']), *(x for k,v in variables.items() if v for x in ('-V', f'{k}={v}'))]
     body = pypandoc.convert_text(page_md(page['nb'], PurePosixPath(page['url']).stem, out/'media', up+'media/'), 'html5', format=MARKDOWN, extra_args=args)
     body = re.sub(r'(<h[234][^>]* id="([^"]+)"[^>]*>)(.*?)(</h[234]>)', r'\1\3<a class="anchor" href="#\2" aria-label="Link to this section"></a>\4', body, flags=re.S)
     (out/page['url']).parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ class Api(MarkdownRenderer):
         for n,p in full.items():
             if n=='self' or (n=='return' and (inspect.isclass(self.sym) or not (p['docment'] or p['anno'] not in (EMPTY,None)))): continue
             anno,default = p.get('anno', EMPTY),p.get('default', EMPTY)
-            kind = '' if anno is EMPTY or anno in (None, type(None)) else anno if isinstance(anno, str) else inspect.formatannotation(anno)
+            kind = '' if anno is EMPTY or anno in (None, type(None)) else anno if isinstance(anno, str) else re.sub(r'\b(\w+\.)+', '', inspect.formatannotation(anno))
             default = '' if default is EMPTY else getattr(default, '__name__', None) or repr(default)
             yield '→' if n=='return' else KINDS.get(p.get('kind'), '')+n, kind, short(default), p['docment'] or ''
 
