@@ -98,7 +98,7 @@ def export_onnx(
     finally: part.unlink(missing_ok=True)
     return worst
 
-# %% ../nbs/12_export.ipynb #05eeb087
+# %% ../nbs/12_export.ipynb #a3d2e9b8
 def _ms(f, seconds:float)->float:
     "Median milliseconds of one call, tried for about `seconds`, on this thread's own clock: other programs do not count"
     for _ in range(3): f()
@@ -110,7 +110,7 @@ def _ms(f, seconds:float)->float:
 def speed_table(
     models:dict, # Name -> (module, path of its `.onnx` file)
     batches=(1,32), # Faces in one call
-    seconds:float=.5, # Time spent on each cell of the table
+    seconds:float=.3, # Time spent on each cell of the table
 ): # DataFrame: milliseconds a face, a row for each model and batch size
     "Milliseconds of CPU time a face in PyTorch and in ONNX Runtime, on one thread each"
     import pandas as pd
