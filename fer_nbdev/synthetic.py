@@ -18,14 +18,18 @@ UNITS = {1:'inner brow raiser', 2:'outer brow raiser', 4:'brow lowerer', 5:'uppe
 VARIANTS = dict(angry=('4+5+7+23','4+5+7+24'), disgust=('9','10','9+10'), fear=('1+2+4+5+20+25','1+2+4+5+20+26'),
     happy=('6+12','6+12+25','6+12+25+26'), sad=('1+4+15','1+4+17','1+4+15+17'), surprise=('1+2+5+26','1+2+5+27'), neutral=('',))
 
-# %% ../nbs/01_synthetic.ipynb #2ca15dbe
+# %% ../nbs/01_synthetic.ipynb #f2cd4dd8
 def units_of(
     variants, # Combinations such as '6+12' (N,); '' is none
     intensity=1., # From 0 to 1, a number or (N,)
 ): # dict of unit number to its strength (N,)
     "How strongly each of `UNITS` is contracted"
-    sets = [set(map(int, filter(None, v.split('+')))) for v in variants]
-    return {u: np.array([u in s for s in sets])*np.asarray(intensity, float) for u in UNITS}
+    variants = list(variants)
+    sets = {v: set(v.split('+'))-{''} for v in variants}
+    for v,s in sets.items():
+        unknown = sorted(s-set(map(str,UNITS)))
+        if unknown: raise ValueError(f"'{v}': unit {unknown[0]} is none of {list(UNITS)}")
+    return {u: np.array([str(u) in sets[v] for v in variants])*np.asarray(intensity, float) for u in UNITS}
 
 # %% ../nbs/01_synthetic.ipynb #16e273d5
 _LOOK = dict(width=(.58,.70), chin=(.74,.88), jaw=(.55,.95), skin=(105,205), hair=(15,150), hairline=(-.66,-.5), fringe=(-.22,.22), hair_side=(.02,.14),
@@ -124,14 +128,14 @@ def _hair(sheet, p, u):
     edge = _c(p['hairline'])+.36*np.abs(t)**3+_c(p['fringe'])*t*(1-t**2)
     sheet.add(_between(_c(p['width']+p['hair_side'])*t, crown, np.maximum(edge, crown)), _hair_tone(p), depth=.6)
 
-# %% ../nbs/01_synthetic.ipynb #52023196
+# %% ../nbs/01_synthetic.ipynb #2a89eeda
 def _brows(sheet, p, u):
     t = np.linspace(0, 1, 9)
     ink = np.minimum(_hair_tone(p)*.8, p['skin']*.5)
     for side in (-1,1):
         x = side*(.115-.028*_c(u[4]) + .36*t)
         y = (_c(p['brow_y']) + _c(p['brow_slope'])*(1-2*t) - _c(p['brow_arch'])*4*t*(1-t)*(1-.6*_c(u[4]))
-            - .23*_c(u[1])*(1-t)**1.5 - .13*_c(u[2])*t**.8 + _c(u[4])*(.12*(1-t)+.02+.04*t))
+            - .23*_c(u[1]*(1-.3*u[2]))*(1-t)**1.5 - .13*_c(u[2])*t**.8 + _c(u[4])*(.12*(1-t)+.02+.04*t))
         h = _c(p['brow_thick'])*(1.15-.75*t)
         sheet.add(_between(x, y-h, y+h), ink)
         furrow = .035*side
@@ -262,7 +266,7 @@ def draw_faces(
         images[a:a+256] = np.clip(np.where(m, face, rest)+noise, 0, 255)
     return images,masks
 
-# %% ../nbs/01_synthetic.ipynb #662ac7c2
+# %% ../nbs/01_synthetic.ipynb #49e08d88
 def draw_face(
     emotion:str='happy', # One of `EMOTIONS`
     size:int=48, # Side in pixels
@@ -276,7 +280,9 @@ def draw_face(
     if emotion not in EMOTIONS: raise ValueError(f"unknown emotion '{emotion}', expected one of {EMOTIONS}")
     unknown = sorted(set(changes)-set(_UPRIGHT)-set(_LOOK))
     if unknown: raise ValueError(f"unknown {unknown}, expected names out of {sorted([*_UPRIGHT,*_LOOK])}")
-    if not isinstance(variant, str): variant = VARIANTS[emotion][variant]
+    if not isinstance(variant, str):
+        if variant>=len(VARIANTS[emotion]): raise ValueError(f"variant {variant}: '{emotion}' has {len(VARIANTS[emotion])}, counted from 0")
+        variant = VARIANTS[emotion][variant]
     info = _looks(np.random.default_rng(random_state), 1).assign(**{**_UPRIGHT, **changes}, intensity=intensity)
     images,masks = draw_faces(info.assign(variant=variant), size)
     return (images[0],masks[0]) if mask else images[0]
@@ -335,7 +341,7 @@ def _plant_label_errors(rng, faces, share):
     faces.labels[wrong] = (faces.labels[wrong]+rng.integers(1,7,len(wrong)))%7
     faces.info.insert(3, 'label_error', faces.labels!=faces.info['true_label'])
 
-# %% ../nbs/01_synthetic.ipynb #084d46a8
+# %% ../nbs/01_synthetic.ipynb #77130dd2
 def synthetic_faces(
     n:int=2000, # How many faces, at least 10: 80 % train, 10 % valid, 10 % test
     random_state:int=0, # The same number, the same faces
@@ -344,7 +350,7 @@ def synthetic_faces(
     label_errors:float=.02, # Share of faces with a planted wrong label
 )->Faces: # With `masks` and, in `info`, the whole truth
     "Draws `n` faces with FER-2013's imbalance, no identity in two splits but by planted twins"
-    if n<10: raise ValueError(f"n={n}: expected at least 10 faces, so that each split has one")
+    if n<10 or n!=int(n): raise ValueError(f"n={n}: expected a whole number of at least 10 faces, so that each split has one")
     for k,v,hi in (('difficulty',difficulty,1),('duplicates',duplicates,.5),('label_errors',label_errors,.5)):
         if not 0<=v<=hi: raise ValueError(f"{k}={v}: expected a number from 0 to {hi}")
     rng = np.random.default_rng(random_state)
