@@ -5,12 +5,6 @@
 # %% auto #0
 __all__ = ['parity', 'export_onnx', 'speed_table']
 
-# %% ../nbs/12_export.ipynb #f6233fb4
-from .core import require
-
-# %% ../nbs/12_export.ipynb #f63a6587
-require('train', 'torch', 'onnx')
-
 # %% ../nbs/12_export.ipynb #4b5a1f5a
 import contextlib, copy, io, os, time, warnings
 from pathlib import Path
