@@ -21,7 +21,7 @@ def test_house_style(nb):
     "Title, subtitle and question; enough prose; no endless cell; a link onwards; the export cell last"
     wrong,cells = [],json.loads(nb.read_text())['cells']
     prose,code = ([c for c in cells if c['cell_type'] == t] for t in ('markdown', 'code'))
-    if not re.match(r'# \S.*\n> \S.*\n\n?(.|\n)*\?', text(cells[0])): wrong.append('does not open with title, subtitle and a question')
+    if not re.match(r'# \S.*\n+> \S.*\n\n?(.|\n)*\?', text(cells[0])): wrong.append('does not open with title, subtitle and a question')
     if len(prose) < len(code)/2: wrong.append(f'{len(prose)} cells of prose for {len(code)} of code')
     for c in code:
         if len(text(c).splitlines()) > 45: wrong.append(f"cell {c['id']} has {len(text(c).splitlines())} lines")
