@@ -6,6 +6,12 @@
 __all__ = ['hooked', 'last_map', 'find_layer', 'capture', 'to_unit', 'cam', 'grad_cam', 'hires_cam', 'grad_cam_plus_plus',
            'overlay', 'heat_in_mask', 'centre_blob', 'class_means', 'region_shares']
 
+# %% ../nbs/10_gradcam.ipynb #f6233fb4
+from .core import require
+
+# %% ../nbs/10_gradcam.ipynb #00398544
+require('train', 'torch')
+
 # %% ../nbs/10_gradcam.ipynb #3c119a58
 import difflib
 from contextlib import contextmanager

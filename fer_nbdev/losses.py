@@ -6,6 +6,12 @@
 __all__ = ['soft_targets', 'CrossEntropy', 'class_weights', 'WeightedCrossEntropy', 'FocalLoss', 'LogitAdjustment', 'list_losses',
            'create_loss']
 
+# %% ../nbs/07_losses.ipynb #f6233fb4
+from .core import require
+
+# %% ../nbs/07_losses.ipynb #00398544
+require('train', 'torch')
+
 # %% ../nbs/07_losses.ipynb #28a1f266
 import difflib, inspect
 import torch

@@ -6,6 +6,12 @@
 __all__ = ['conv_block', 'ResBlock', 'Normalize', 'FaceNet', 'nano', 'small', 'base', 'Resize', 'cifar_cnn', 'layer_table',
            'emojify_cnn', 'list_models', 'save_weights', 'load_weights', 'create_model', 'feature_maps']
 
+# %% ../nbs/08_models.ipynb #f6233fb4
+from .core import require
+
+# %% ../nbs/08_models.ipynb #00398544
+require('train', 'torch')
+
 # %% ../nbs/08_models.ipynb #a8841a9c
 import difflib, json
 from pathlib import Path
