@@ -22,7 +22,7 @@ walkthrough: install ## run every numbered notebook in order; pages, figures and
 	@$(absolute) python tools/walkthrough.py
 
 test: install ## test notebooks, modules, wheel and site, as CI does
-	@unset FER2013_PATH; python -m pytest tests
+	@unset FER2013_PATH; python -m pytest tests -ra --durations=10
 
 lab: install ## open JupyterLab on the notebooks
 	@$(absolute) jupyter lab nbs
