@@ -6,7 +6,7 @@ import nbdev.serve, nbdev.showdoc
 from execnb.nbio import mk_cell
 from fastcore.docments import MarkdownRenderer, docments
 from nbdev.config import get_config
-from nbdev.doclinks import NbdevLookup
+from nbdev.doclinks import NbdevLookup, _lineno
 from nbdev.processors import FilterDefaults, exec_show_docs, rm_export
 from nbdev.process import Processor
 
@@ -24,6 +24,7 @@ def first_line(f): return (inspect.cleandoc(f.__doc__ or '').splitlines() or [''
 
 class Api(MarkdownRenderer):
     "A name with its [source], what it does, how it is called, and a table of its parameters"
+    module = '' # of the page
     def __init__(self, sym, *args, **kwargs):
         self.is_property = isinstance(sym, property)
         super().__init__(sym, *args, **kwargs)
@@ -39,6 +40,12 @@ class Api(MarkdownRenderer):
             default = '' if default is EMPTY else getattr(default, '__name__', None) or repr(default)
             yield '→' if n=='return' else KINDS.get(p.get('kind'), '')+n, kind, short(default), p['docment'] or ''
 
+    def source(self):
+        "Link to the line that defines it, found by module and name: two modules may use one name"
+        look = NbdevLookup()
+        found = look[f'{self.module}.{self.nm}'] or look[self.fn]
+        return f'{found[2]}#L{_lineno(self.nm, found[1])}' if isinstance(found, tuple) else ''
+
     def methods(self):
         "A line for each public method and property in a class's body (those added later by `@patch` have a place of their own)"
         for n,f in vars(self.sym).items() if inspect.isclass(self.sym) else ():
@@ -48,7 +55,7 @@ class Api(MarkdownRenderer):
             yield f'[`{n}{args}`]{{#{self.nm.lower()}.{n.lower()}}} | {cell(first_line(f))}'
 
     def _repr_markdown_(self):
-        params,source = list(self.params()),NbdevLookup().code(self.fn)
+        params,source = list(self.params()),self.source()
         args = [n + (f'={d}' if d else '') for n,_,d,_ in params if n!='→']
         call = f"{self.nm}({', '.join(args)})"
         if len(call)>80: call = f"{self.nm}(\n" + textwrap.fill(', '.join(args), 80, initial_indent='    ', subsequent_indent='    ', break_long_words=False, break_on_hyphens=False) + ')'
@@ -109,6 +116,11 @@ class split_opening(Processor):
 
 class exec_exports(exec_show_docs):
     "Run what signatures need: exported cells and plain imports, but no cell that imports and then goes on to do something"
+    def begin(self):
+        names = [c.directives_['default_exp'][0] for c in self.nb.cells if 'default_exp' in c.directives_]
+        Api.module = f'{get_config().lib_path.name}.{names[0]}' if names else ''
+        super().begin()
+
     def __call__(self, c):
         if c.cell_type=='code' and not {'export','exports','exporti','exec_doc'} & c.directives_.keys() and not re.search(r'^show_doc\(', c.source, re.M) and not only_imports(c.source): return
         super().__call__(c)
