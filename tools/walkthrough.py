@@ -74,7 +74,7 @@ def figures(nb, name):
         k += not skipped(c)
         for j,o in enumerate(c.get('outputs', [])):
             png = o.get('data', {}).get('image/png')
-            if png: write(OUT/'figures'/f"{name}-{k:02d}{'abcdefgh'[j] if j<8 and j else ''}.png", base64.b64decode(png))
+            if png: write(OUT/'figures'/f"{name}-{k:02d}{f'-{j}' if j else ''}.png", base64.b64decode(png))
 
 
 def page(nb, name):
