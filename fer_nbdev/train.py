@@ -5,35 +5,32 @@
 # %% auto #0
 __all__ = ['AUGMENT', 'RECIPES', 'TensorFace', 'FaceData', 'FaceDL', 'random_affine', 'random_light', 'random_erase', 'ToFloat',
            'Augment', 'face_dls', 'bf16_pays', 'Numbers', 'EMA', 'VoteHead', 'split_params', 'fer_learner',
-           'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'Cut', 'train', 'predict_faces']
+           'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'Cut', 'train',
+           'predict_faces']
 
-# %% ../nbs/09_train.ipynb #78603475
-import copy, difflib, json, math, os, platform, random, sys, time, warnings
+# %% ../nbs/09_train.ipynb #32108693
+import copy, difflib, json, math, os, platform, random
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
-from fastcore.basics import GetAttr, patch
 from fastcore.foundation import L
-from fastcore.meta import delegates
-from fasttransform import Transform, Pipeline
+from fasttransform import Transform
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger
 from fastai.callback import schedule
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.data.transforms import CategoryMap, Category
-from fastai.learner import Learner, AvgMetric, Recorder
-from fastai.losses import BaseLoss
+from fastai.learner import Learner
 from fastai.metrics import accuracy, BalancedAccuracy, F1Score
 from fastai.optimizer import Adam
 from fastai.torch_core import TensorImageBW, TensorCategory, set_seed
-from fastai.vision.core import PILImageBW
 from .core import EMOTIONS, Faces
 from .losses import create_loss
-from .models import create_model, list_models
+from .models import create_model, save_weights
 from .resample import sampling_weights
 
 # %% ../nbs/09_train.ipynb #011e59bb
@@ -66,7 +63,7 @@ class FaceData:
         return (x, *[Category(self.vocab[int(o)]) for o in y])
     def new_empty(self): return FaceData(self.images[:0], None if self.labels is None else self.labels[:0], list(self.vocab), split_idx=self.split_idx)
 
-# %% ../nbs/09_train.ipynb #ec296227
+# %% ../nbs/09_train.ipynb #e9a87072
 class FaceDL(TfmdDL):
     "Batches by index out of a `FaceData`: no file, no worker"
     def __init__(self, dataset, bs=128, weights=None, **kwargs):
@@ -84,8 +81,7 @@ class FaceDL(TfmdDL):
     def do_item(self, s): return 0 if s is None else s
     def do_batch(self, b):
         d,ix = self.dataset,torch.as_tensor(b)
-        self.ix = ix
-        x = TensorFace(d.images[ix][:,None])
+        self.ix,x = ix,TensorFace(d.images[ix][:,None])
         return (x,) if d.labels is None else (x, TensorCategory(d.labels[ix]))
 
     def get_idxs(self):
@@ -98,10 +94,7 @@ class FaceDL(TfmdDL):
         elif not isinstance(dataset, FaceData): dataset = self._data(dataset); dataset.vocab = self.vocab
         return super().new(dataset, cls, **kwargs)
 
-# %% ../nbs/09_train.ipynb #c6ec0dd8
-def _uniform(n, limit, device): return torch.empty(n, device=device).uniform_(-limit, limit)
-
-# %% ../nbs/09_train.ipynb #3bab0fb7
+# %% ../nbs/09_train.ipynb #a6f98077
 def random_affine(
     x:Tensor, # float (N, 1, H, W)
     rotation=15., # Largest angle, degrees
@@ -112,21 +105,24 @@ def random_affine(
 )->Tensor: # (N, 1, H, W) or (N, 1, crop, crop), new borders filled by reflection
     "One random affine map for each face of a batch"
     n,dev,side = len(x),x.device,crop or x.shape[-1]
-    a,s = _uniform(n, math.radians(rotation), dev),(1+_uniform(n, scale, dev))*side/x.shape[-1]
-    f = torch.where(torch.rand(n, device=dev)<flip, -1., 1.)
-    cos,sin = torch.cos(a)*s,torch.sin(a)*s
-    m = torch.stack([cos*f, -sin, _uniform(n, 2*shift, dev), sin*f, cos, _uniform(n, 2*shift, dev)], 1).view(n,2,3)
-    return F.grid_sample(x, F.affine_grid(m, (n,1,side,side), align_corners=False), padding_mode='reflection', align_corners=False)
+    def draw(limit): return torch.empty(n,1,1, device=dev).uniform_(-limit, limit)
+    angle,size = draw(math.radians(rotation)),(1+draw(scale))*side/x.shape[-1]
+    mirror = torch.where(torch.rand(n,1,1, device=dev)<flip, -1., 1.)
+    cos,sin = torch.cos(angle)*size,torch.sin(angle)*size
+    u = (torch.arange(side, device=dev)*2+1)/side-1 # pixel centres, from -1 to 1
+    v = u[:,None]
+    grid = torch.stack([cos*mirror*u+(draw(2*shift)-sin*v), sin*mirror*u+(draw(2*shift)+cos*v)], -1)
+    return F.grid_sample(x, grid, padding_mode='reflection', align_corners=False)
 
-# %% ../nbs/09_train.ipynb #ae512a2a
+# %% ../nbs/09_train.ipynb #d48b7a8e
 def random_light(
     x:Tensor, # float (N, 1, H, W) in [0, 1]
     light=.25, # Contrast changes by up to this share, brightness by up to half of it
 )->Tensor:
     "Random contrast about each face's mean, and random brightness"
-    shape,mean = (len(x),1,1,1),x.mean((1,2,3), keepdim=True)
-    c,b = 1+_uniform(len(x), light, x.device).view(shape),_uniform(len(x), light/2, x.device).view(shape)
-    return ((x-mean)*c+mean+b).clamp(0,1)
+    def draw(limit): return torch.empty(len(x),1,1,1, device=x.device).uniform_(-limit, limit)
+    mean = x.mean((1,2,3), keepdim=True)
+    return ((x-mean)*(1+draw(light))+mean+draw(light/2)).clamp(0,1)
 
 # %% ../nbs/09_train.ipynb #5ecaa6eb
 def random_erase(
@@ -142,11 +138,11 @@ def random_erase(
     box = inside(h)[:,None,:,None] & inside(w)[:,None,None,:] & (torch.rand(n, device=dev)<p).view(n,1,1,1)
     return torch.where(box, torch.rand(n,1,1,1, device=dev), x)
 
-# %% ../nbs/09_train.ipynb #a78e125f
+# %% ../nbs/09_train.ipynb #d0e299f8
 class ToFloat(Transform):
     "uint8 to float in [0, 1]"
     order = 10
-    def encodes(self, x:TensorFace): return x.float()/255
+    def encodes(self, x:TensorFace): return TensorFace(x.as_subclass(Tensor).float()/255)
 
 # %% ../nbs/09_train.ipynb #83c19470
 AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, crop=40, light=.25, erase=.5)
@@ -262,7 +258,7 @@ def split_params(model): # [parameters of the body, parameters of the head], for
     ids |= {id(p) for n,p in model.named_parameters() if n.startswith('vote_head')}
     return L([p for p in model.parameters() if id(p) not in ids], [p for p in model.parameters() if id(p) in ids])
 
-# %% ../nbs/09_train.ipynb #af74c995
+# %% ../nbs/09_train.ipynb #9e986bde
 def fer_learner(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     model='nano', # Name for `create_model`, or a module
@@ -293,9 +289,8 @@ def fer_learner(
         model.vote_head = nn.Linear(model.head.in_features, dls.train.dataset.votes.shape[1])
         cbs.append(VoteHead(votes))
     metrics = [accuracy, BalancedAccuracy(), F1Score(average='macro')]
-    learn = Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
+    return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
                     splitter=split_params, cbs=cbs+list(kwargs.pop('cbs', [])), path=Path(path), **kwargs)
-    return learn
 
 # %% ../nbs/09_train.ipynb #7d31e84e
 RECIPES = dict(
@@ -356,7 +351,11 @@ def save_whole(
         kept = 'the one from before is kept' if path.exists() else 'there is none yet'
         raise OSError(f"checkpoint {path.absolute()} not written ({e}); {kept}. Make room or make the folder writable, then start the same command again") from e
 
-# %% ../nbs/09_train.ipynb #1d391533
+# %% ../nbs/09_train.ipynb #8f1dc996
+def _plain(opt): # plain containers and numbers, which `torch.load` reads without running code
+    return dict(state=list(opt['state']), hypers=[{k: float(v) if isinstance(v, (float,np.floating)) else v for k,v in h.items()} for h in opt['hypers']])
+
+# %% ../nbs/09_train.ipynb #55442c5f
 class Checkpoint(Callback):
     "Save all that the next epoch depends on; continue from it, bit for bit on CPU"
     order = 90
@@ -384,7 +383,7 @@ class Checkpoint(Callback):
         if self.state and self.epoch<self.state['epoch']: return
         ema = getattr(self.learn, 'ema', None)
         smooth = self.recorder.smooth_loss
-        save_whole(dict(record=self.record, epoch=self.epoch+1, model=self.model.state_dict(), opt={k: list(v) for k,v in self.opt.state_dict().items()}, random=_random_state(self.dls),
+        save_whole(dict(record=self.record, epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), random=_random_state(self.dls),
                         avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val)), self.path)
 
 # %% ../nbs/09_train.ipynb #2d39ef1b
@@ -401,6 +400,41 @@ class RunLog(CSVLogger):
     def _write_line(self, log):
         if log[0]>=self.start: super()._write_line(log)
 
+# %% ../nbs/09_train.ipynb #7a61aaa0
+class MLflowCallback(Callback):
+    "Parameters, metrics by epoch, loss curve and weights of a run to MLflow, in `mlruns.db` beside the run; a continued run goes on in its own record"
+    order = 95
+    def __init__(self, record, start=0): self.record,self.start = record,start
+    def before_fit(self):
+        self.run = _active(self)
+        if not self.run: return
+        try: import mlflow
+        except ImportError: raise ImportError("track=True needs MLflow: pip install 'fer_nbdev[track]'") from None
+        self.mlflow,path = mlflow,Path(self.learn.path).absolute()
+        mlflow.set_tracking_uri(f"sqlite:///{path.parent/'mlruns.db'}")
+        if not mlflow.get_experiment_by_name('fer_nbdev'): mlflow.create_experiment('fer_nbdev', artifact_location=(path.parent/'mlartifacts').as_uri())
+        mlflow.set_experiment('fer_nbdev')
+        note = path/'mlflow_run'
+        self.live = mlflow.start_run(run_id=note.read_text() if self.start and note.exists() else None, run_name=path.name)
+        note.write_text(self.live.info.run_id)
+        r = self.record
+        mlflow.log_params({**r['recipe'], **{k:r[k] for k in ('seed','data','fingerprint','faces')}, **r['versions']})
+    def after_epoch(self):
+        if self.epoch<self.start: return
+        names = self.recorder.metric_names[1:]
+        self.mlflow.log_metrics({n:float(v) for n,v in zip(names, self.learn.final_record) if n!='time'}, step=self.epoch)
+    def after_fit(self):
+        from matplotlib.figure import Figure
+        fig = Figure()
+        ax = fig.subplots()
+        ax.plot(self.recorder.losses); ax.set(xlabel='step', ylabel='training loss, smoothed')
+        self.mlflow.log_figure(fig, 'loss.png')
+        part = Path(self.learn.path)/'last.safetensors'
+        save_weights(self.model, part, self.record['recipe']['model'], self.record['classes'])
+        self.mlflow.log_artifact(part, 'model'); part.unlink()
+        self.mlflow.end_run()
+        self.mlflow = None
+
 # %% ../nbs/09_train.ipynb #23dfe26b
 class Cut(Callback):
     "End the run after `epoch` epochs, as if the power had gone between two of them; for tests"
@@ -409,7 +443,7 @@ class Cut(Callback):
     def after_epoch(self):
         if self.epoch+1>=self.stop: raise CancelFitException()
 
-# %% ../nbs/09_train.ipynb #d29caee2
+# %% ../nbs/09_train.ipynb #1de6599a
 def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
@@ -421,10 +455,9 @@ def train(
     **changes, # Settings of the recipe to change, such as `epochs=5`
 )->Learner: # Trained to the recipe's end, with averaged weights if the recipe has `ema`
     "Run `recipe` on `faces`, continuing from the checkpoint in `path` if there is one"
-    from fer_nbdev.models import save_weights
     recipe,path = get_recipe(recipe, **changes),Path(path)
     r = copy.deepcopy(recipe)
-    epochs,lr,shape,patience = r.pop('epochs'),r.pop('lr'),r.pop('schedule'),r.pop('patience',None)
+    epochs,lr,shape = r.pop('epochs'),r.pop('lr'),r.pop('schedule')
     learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
     record = run_record(faces, recipe, seed)
     path.mkdir(parents=True, exist_ok=True)
@@ -432,8 +465,7 @@ def train(
     start = ckpt.load()
     (path/'record.json').write_text(json.dumps(record, indent=1))
     extra = [ckpt, RunLog(start=start), *cbs]
-    if track: extra.append(MLflowCallback(record))
-    t = time.time()
+    if track: extra.append(MLflowCallback(record, start))
     if shape=='one_cycle': learn.fit_one_cycle(epochs, lr, cbs=extra, start_epoch=start)
     else: learn.fit(epochs, lr, cbs=extra, start_epoch=start)
     if hasattr(learn.model, 'vote_head'): del learn.model.vote_head

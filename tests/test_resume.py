@@ -1,0 +1,51 @@
+"A run that is killed by SIGKILL in mid-epoch and started again ends with the weights of one that was not"
+import os, signal, subprocess, sys, time
+
+import pandas as pd
+import pytest
+
+pytest.importorskip('torch')
+
+SCRIPT = '''
+import sys, time, torch
+from fastai.callback.core import Callback
+from fer_nbdev.synthetic import synthetic_faces
+from fer_nbdev.train import AUGMENT, train
+torch.set_num_threads(2)
+
+class Signal(Callback):
+    "Says where the run is, and dawdles there, so that the test can kill it in mid-epoch"
+    order = 200
+    def after_batch(self):
+        if self.training and self.epoch==2 and self.iter==3 and len(sys.argv)>2: print('mid-epoch', flush=True); time.sleep(60)
+
+faces = synthetic_faces(500, random_state=0)
+learn = train(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3, sampler=.5, augment=AUGMENT, cbs=[Signal()])
+'''
+
+def weights(path):
+    from safetensors.torch import load_file
+    return load_file(path/'model.safetensors')
+
+def test_sigkill_in_mid_epoch(tmp_path):
+    import torch
+    script = tmp_path/'run.py'
+    script.write_text(SCRIPT)
+    def start(*args): return subprocess.Popen([sys.executable, str(script), *map(str,args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    killed = start(tmp_path/'cut', 'stop')
+    for line in killed.stdout:
+        if 'mid-epoch' in line: break
+    else: pytest.fail('the run ended before it could be killed')
+    assert (tmp_path/'cut/checkpoint.pt').exists() and not (tmp_path/'cut/model.safetensors').exists()
+    (tmp_path/'cut/checkpoint.pt.part').write_bytes(b'half a checkpoint') # what a kill while writing leaves behind
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait()==-signal.SIGKILL
+    for name in ('cut','whole'):
+        p = start(tmp_path/name)
+        out = p.communicate(timeout=600)[0]
+        assert p.returncode==0, out[-3000:]
+    a,b = weights(tmp_path/'whole'),weights(tmp_path/'cut')
+    assert a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    logs = [pd.read_csv(tmp_path/n/'history.csv') for n in ('whole','cut')]
+    assert logs[1].epoch.tolist()==[0,1,2,3] # one header, each epoch once
+    pd.testing.assert_frame_equal(*(l.drop(columns='time') for l in logs))

@@ -1,0 +1,90 @@
+"Properties of training that are not worth a reader's time"
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+from fer_nbdev.core import FIVE, Faces
+from fer_nbdev.models import create_model, list_models
+from fer_nbdev.synthetic import synthetic_faces
+from fer_nbdev.train import AUGMENT, FaceDL, FaceData, face_dls, fer_learner, predict_faces, train
+
+@pytest.fixture(scope='module')
+def faces():
+    f = synthetic_faces(400, random_state=0)
+    return f[f.split!='test']
+
+def state(learn): return {k:v.clone() for k,v in learn.model.state_dict().items()}
+def same(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+def fitted(faces, seed, **kwargs):
+    learn = fer_learner(faces, 'nano', bs=64, seed=seed, ema=.9, **kwargs)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
+    return learn
+
+def test_same_seed_same_weights(faces):
+    a,b,c = (state(fitted(faces, s)) for s in (1,1,2))
+    assert same(a, b) and not same(a, c)
+
+def test_mixup_and_sampler_train(faces):
+    assert np.isfinite(fitted(faces, 0, mixup=.4, sampler=1.).recorder.losses[-1])
+
+def test_sampler_balances(faces):
+    dls = face_dls(faces, bs=32, sampler=1., augment=None)
+    labels = torch.cat([y for _ in range(20) for _,y in dls.train])
+    share = torch.bincount(labels.as_subclass(torch.Tensor), minlength=7)/len(labels)
+    assert (share-1/7).abs().max()<.05
+
+def test_each_epoch_sees_each_face_once(faces):
+    data = FaceData(faces.images, np.arange(len(faces))%7, split_idx=0)
+    dl = FaceDL(data, bs=50, shuffle=True)
+    seen = torch.cat([dl.ix for _ in dl])
+    assert sorted(seen.tolist())==list(range(len(faces)))
+
+def test_five_classes(faces):
+    five = faces.with_classes(FIVE)
+    learn = fer_learner(five, 'nano', bs=64)
+    assert learn.dls.vocab==FIVE and predict_faces(learn.model, five.images[:3]).shape==(3,5)
+
+def test_vote_head_is_forgotten(faces, tmp_path):
+    votes = np.random.default_rng(0).integers(0, 4, (len(faces),10))
+    f = Faces(faces.images, faces.labels, faces.split, votes=votes)
+    learn = train(f, 'nano', tmp_path, epochs=1, bs=64)
+    assert not hasattr(learn.model, 'vote_head')
+    create_model('nano').load_state_dict(learn.model.state_dict())
+    assert not learn.model.head._forward_pre_hooks
+
+def test_bf16_leaves_no_autocast_after_an_error(faces):
+    learn = fer_learner(faces, 'nano', bs=64, bf16=True)
+    learn.model.features.register_forward_hook(lambda *a: 1/0)
+    with pytest.raises(ZeroDivisionError), learn.no_bar(): learn.fit(1)
+    assert not torch.is_autocast_enabled('cpu')
+
+def test_blurred_are_left_out(faces, capsys):
+    import pandas as pd
+    blurred = np.arange(len(faces))<10
+    f = Faces(faces.images, faces.labels, ['train']*300+['valid']*(len(faces)-300), info=pd.DataFrame(dict(blurred=blurred)))
+    assert len(face_dls(f, bs=32).train_ds)==290
+    assert 'Left out of training: 10 blurred faces' in capsys.readouterr().out
+
+def test_weights_are_not_shared_between_learners(faces):
+    a,b = fer_learner(faces, 'nano', bs=64, seed=0),fer_learner(faces, 'nano', bs=64, seed=0)
+    assert same(state(a), state(b)) and a.model is not b.model
+
+def test_every_model_trains(faces):
+    for name in list_models():
+        learn = fer_learner(faces, name, bs=64, augment={**AUGMENT,'crop':None})
+        x,y = learn.dls.one_batch()
+        learn.loss_func(learn.model(x.as_subclass(torch.Tensor)), y.as_subclass(torch.Tensor)).backward()
+
+def test_tracked_by_mlflow(faces, tmp_path):
+    mlflow = pytest.importorskip('mlflow')
+    from fer_nbdev.train import Cut
+    args = dict(recipe='nano', path=tmp_path/'run', epochs=3, bs=64, track=True)
+    train(faces, cbs=[Cut(1)], **args)
+    train(faces, **args) # continued: the same record
+    runs = mlflow.search_runs(search_all_experiments=True)
+    assert len(runs)==1 and runs.status[0]=='FINISHED' and runs['params.seed'][0]=='0'
+    client = mlflow.MlflowClient()
+    history = client.get_metric_history(runs.run_id[0], 'accuracy')
+    assert [m.step for m in history]==[0,1,2]
+    assert {a.path for a in client.list_artifacts(runs.run_id[0])}=={'loss.png','model'}
