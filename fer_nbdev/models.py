@@ -12,8 +12,8 @@ from .core import require
 # %% ../nbs/08_models.ipynb #00398544
 require('train', 'torch')
 
-# %% ../nbs/08_models.ipynb #a8841a9c
-import difflib, json
+# %% ../nbs/08_models.ipynb #ce2dcad4
+import difflib
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -61,9 +61,9 @@ class FaceNet(nn.Module):
     def forward(self, x): # x: float (N, in_channels, 48, 48) in [0, 1] -> logits (N, n_classes)
         return self.head(self.drop(self.pool(self.features(self.norm(x)))))
 
-# %% ../nbs/08_models.ipynb #e7f0b0cf
+# %% ../nbs/08_models.ipynb #a8813b2b
 def nano(n_classes=7, in_channels=1):
-    "0.4 M parameters: for a camera on one CPU core"
+    "0.3 M parameters: for a camera on one CPU core"
     pool = nn.MaxPool2d(2)
     return FaceNet(nn.Sequential(
         conv_block(in_channels,24), pool,

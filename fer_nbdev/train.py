@@ -8,6 +8,12 @@ __all__ = ['AUGMENT', 'RECIPES', 'TensorFace', 'FaceData', 'FaceDL', 'random_aff
            'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'Cut', 'train',
            'predict_faces']
 
+# %% ../nbs/09_train.ipynb #f6233fb4
+from .core import require
+
+# %% ../nbs/09_train.ipynb #33750a66
+require('train', 'fastai')
+
 # %% ../nbs/09_train.ipynb #32108693
 import copy, difflib, json, math, os, platform, random
 from importlib.metadata import version

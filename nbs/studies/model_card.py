@@ -1,0 +1,75 @@
+"""Write MODEL_CARD.md from `results/`: `python nbs/studies/model_card.py`; with `--check`, only say whether it is up to date."""
+import json, sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CARD = HERE.parent.parent/'MODEL_CARD.md'
+METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %', macro_f1='macro-F1, %', top2='top-2, %')
+
+def span(m): return f"{100*m['value']:.1f} [{100*m['low']:.1f}, {100*m['high']:.1f}]"
+
+def card():
+    final = json.loads((HERE/'results/final.json').read_text())
+    names = [r['name'] for r in final if 'leak-free' not in r['name']]
+    runs = {n: json.loads((HERE/f'results/{n}.json').read_text()) for n in names}
+    def table(rows, cols): return '\n'.join(['| '+' | '.join(cols)+' |', '|'+'---|'*len(cols), *('| '+' | '.join(map(str,r))+' |' for r in rows)])
+    scored = table([(f"`{r['name']}`", f"{r['split']}, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for r in final],
+                   ['network','faces',*METRICS.values(),'calibration error'])
+    chosen = table([(f'`{n}`', f"PublicTest, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for n,r in runs.items()],
+                   ['network','faces',*METRICS.values(),'calibration error'])
+    def recipe(n):
+        r = runs[n]; c = r['record']['recipe']
+        return (f"- **`{n}`**: {r['params']:,} parameters; {c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']}, weight decay {c['wd']}, batches of {c['bs']}, "
+                f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema']}), FER+ votes as a second task (weight {c['votes']}, dropped at the end), "
+                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items())}; seed {r['seed']}; {r['cpu_minutes']:.0f} minutes of processor time on a shared machine with two cores; "
+                f"torch {r['record']['versions']['torch']}, fastai {r['record']['versions']['fastai']}. Command: `{r['command']}`; record and log: [json](nbs/studies/results/{n}.json), [csv](nbs/studies/results/{n}.csv).")
+    train = runs[names[0]]['train_faces']
+    return f"""# Model card: {', '.join(f'`{n}`' for n in names)}
+
+Made by `python nbs/studies/model_card.py` from the json in `nbs/studies/results/`; nothing is typed in by hand.
+
+## What they are
+
+Small convolutional networks that name one of seven expressions (angry, disgust, fear, happy, sad, surprise, neutral) for a grey 48×48 face. In the package as safetensors (half precision) and ONNX; `load_predictor` finds the faces in a photo first. Licence of code and weights: Apache 2.0; the photographs they learnt from have terms of their own and are not in this repository.
+
+## What they learnt from
+
+FER-2013's training split without the faces that have an exact or near twin in the two evaluation splits: {train:,} faces (see [quality](nbs/04_quality.ipynb)), and the ten FER+ votes for each. No other data and no pre-training.
+
+## How they were trained
+
+{chr(10).join(recipe(n) for n in names)}
+
+Epochs and recipe were chosen before and judged on PublicTest. One seed each: the spread between seeds is not in the intervals below, which are stratified bootstraps over faces.
+
+## How well they do
+
+PrivateTest, scored once for each released file (`python nbs/studies/final_evaluation.py`), one view, 95 % intervals. *Leak-free* leaves out faces with a twin in any other split:
+
+{scored}
+
+PublicTest, on which choices were made:
+
+{chosen}
+
+Agreement with FER-2013's labels is not truth: people agree with them for 65 ± 5 % of the faces (Goodfellow et al. 2013).
+
+## Limits
+
+- A face is not a feeling. The networks name what strangers would call a picture.
+- FER-2013 was gathered by web search in 2013 and records neither age, gender nor skin tone. Performance by group is unknown, and surely unequal.
+- Disgust is rare in it: figures for that class are uncertain.
+- Trained on tight, mostly frontal faces. Turned, masked, very dark or very small faces, drawings and animals get an answer too, and it means little.
+- Probabilities were checked for calibration on FER-2013 only.
+
+## Uses
+
+Meant for learning, teaching, research on the method, and play (an emoji on a camera image of people who know and agree).
+
+Not allowed, by us, and in many places by law: judging people at work, at school, at borders, in court, in shops or in health care; inferring what someone feels, intends or believes; watching people who did not agree. The EU's AI Act (2024/1689, article 5) forbids emotion inference at work and in education.
+"""
+
+if __name__=='__main__':
+    text = card()
+    if '--check' in sys.argv: sys.exit(0 if CARD.exists() and CARD.read_text(encoding='utf-8')==text else 'MODEL_CARD.md is not what model_card.py makes of results/: run it')
+    CARD.write_text(text, encoding='utf-8')
