@@ -261,7 +261,7 @@ def read(self:Files, name)->bytes:
     "The bytes of one file of it"
     with self.open(name) as f: return f.read()
 
-# %% ../nbs/02_data.ipynb #5f1e9cbe
+# %% ../nbs/02_data.ipynb #0512e5c4
 def face_hash(
     images, # uint8 (N, H, W)
     size:int=16, # The hash has size x size bits; a divisor of 48
@@ -273,7 +273,7 @@ def face_hash(
         x = images[i:i+2048]
         if x.shape[1:]!=(n,n): x = np.stack([cv2.resize(o, (n,n), interpolation=cv2.INTER_AREA) for o in x])
         low = C@x.astype(np.float64)@C.T
-        out[i:i+2048] = low>np.median(low.reshape(len(x),-1), axis=1)[:,None,None]
+        out[i:i+2048] = low>np.median(low, axis=(1,2))[:,None,None]
     return out
 
 # %% ../nbs/02_data.ipynb #9e3c9a8d

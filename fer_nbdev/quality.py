@@ -20,14 +20,14 @@ def pixel_hash(
     "A hash of each image's very pixels: equal images, equal hashes"
     return np.array([int.from_bytes(hashlib.blake2b(im.tobytes(), digest_size=8).digest(), 'little') for im in images], np.uint64)
 
-# %% ../nbs/04_quality.ipynb #d3bf7eb1
+# %% ../nbs/04_quality.ipynb #3fde6da1
 def near_pairs(
     hash_a, hash_b, # bool (N, size, size) and (M, size, size), from `face_hash`
     max_distance:int, # Bits that may differ
 ): # int arrays a (K,), b (K,), distance (K,): positions in `hash_a` and `hash_b`
     "All pairs of hashes that differ in at most `max_distance` bits"
     def words(h):
-        h = h.reshape(len(h),-1)
+        h = h.reshape(len(h), h.shape[1]*h.shape[2])
         return np.packbits(np.pad(h, ((0,0),(0,-h.shape[1]%64))), axis=1).view(np.uint64)
     wa,wb = words(hash_a),words(hash_b).T.copy()
     out = [np.zeros((3,0),int)]
@@ -38,7 +38,7 @@ def near_pairs(
         out.append(np.stack([a+i,b,d[a,b]]))
     return np.concatenate(out, 1)
 
-# %% ../nbs/04_quality.ipynb #3f1ca09c
+# %% ../nbs/04_quality.ipynb #8afd1374
 def _detail(x): x = x.astype(np.float32); return x-cv2.GaussianBlur(x, (0,0), 2)
 def _match(a, b): return cv2.matchTemplate(a, b[3:-3,3:-3], cv2.TM_CCOEFF_NORMED)
 
@@ -55,19 +55,19 @@ def similarity(
     except cv2.error: return best # it found no way to lay them upon each other
     if abs(np.linalg.det(M[:,:2])-1)>.4: return best # half as large again is no crop but a distortion
     a = cv2.warpAffine(a, M, b.shape[::-1], flags=cv2.INTER_LINEAR+cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
-    return max(best, float(_match(_detail(a), db)[0,0]))
+    return max(best, float(_match(_detail(a), db).max()))
 
 # %% ../nbs/04_quality.ipynb #829fad44
 NEAR = 80 # bits of 256: how far the hash looks for pairs
 ALIKE = .8 # similarity from which a pair is twins
 
-# %% ../nbs/04_quality.ipynb #b638c1d0
+# %% ../nbs/04_quality.ipynb #0e8ecd26
 def _twins(faces, hashes, i, j, max_distance, min_similarity, ordered=False): # Pairs between the faces `i` and `j`; `ordered`: only a < b
     key,near = hashes
     m = pd.DataFrame(dict(k=key[i], a=i)).merge(pd.DataFrame(dict(k=key[j], b=j)))
     if ordered: m = m[m.a<m.b]
     out = [pd.DataFrame(dict(a=m.a, b=m.b, kind='exact', distance=0))]
-    lit = faces.images.reshape(len(faces),-1).std(1)>=2
+    lit = faces.images.std((1,2))>=2
     i,j = i[lit[i]],j[lit[j]]
     b,a,d = near_pairs(near[j], near[i], max_distance)
     a,b = i[a],j[b]

@@ -1,0 +1,78 @@
+"""Reading FER-2013's csv: fer_nbdev, checks included, beside the usual loop, at its full size.
+
+    FER2013_PATH=... python benchmarks/csv_loading.py     (without it: drawn faces, as many as FER-2013 has)
+
+Writes fer2013.csv to a temporary folder, reads it by turns in fresh processes, and prints one table.
+"""
+import argparse, json, os, subprocess, sys, tempfile
+from pathlib import Path
+
+USUAL = """
+import numpy as np, pandas as pd
+data = pd.read_csv(path)
+images = np.array([np.array(row.split()) for row in data.pixels]).astype('uint8').reshape(-1, 48, 48)
+"""
+USUAL_UINT8 = """
+import numpy as np, pandas as pd
+data = pd.read_csv(path)
+images = np.array([np.array(row.split(), dtype='uint8') for row in data.pixels]).reshape(-1, 48, 48)
+"""
+OURS = """
+from fer_nbdev.data import load_fer
+images = load_fer(path).images
+"""
+WAYS = {'np.array(row.split())': USUAL, "np.array(row.split(), dtype='uint8')": USUAL_UINT8, 'load_fer': OURS}
+
+RUN = """
+import contextlib, hashlib, io, json, resource, sys, time
+import numpy, pandas, pyarrow.csv, fer_nbdev.data
+path, code = sys.argv[1], sys.stdin.read()
+scope = dict(path=path)
+with contextlib.redirect_stdout(io.StringIO()):
+    wall, cpu = time.perf_counter(), time.process_time()
+    exec(code, scope)
+    wall, cpu = time.perf_counter()-wall, time.process_time()-cpu
+try: peak = next(int(l.split()[1])/1024 for l in open('/proc/self/status') if l.startswith('VmHWM'))  # getrusage would count the parent too
+except FileNotFoundError: peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6  # macOS: bytes
+print(json.dumps(dict(wall=wall, cpu=cpu, peak=peak, sha=hashlib.sha256(scope['images'].tobytes()).hexdigest())))
+"""
+
+
+def write_csv(path):
+    from fer_nbdev.data import SPLITS, load_fer
+    from fer_nbdev.synthetic import synthetic_faces
+    usage, text = {v: k for k, v in SPLITS.items()}, [str(i) for i in range(256)]
+    faces = load_fer() if os.environ.get('FER2013_PATH') else synthetic_faces(35_887)
+    with open(path, 'w') as f:
+        f.write('emotion,pixels,Usage\n')
+        for im, label, split in zip(faces.images, faces.labels, faces.split):
+            f.write(f"{label},{' '.join(map(text.__getitem__, im.ravel().tolist()))},{usage[split]}\n")
+    return faces
+
+
+def run(code, path):
+    out = subprocess.run([sys.executable, '-c', RUN, str(path)], input=code, capture_output=True, text=True)
+    if out.returncode: sys.exit(out.stderr)
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--repeats', type=int, default=3, help='runs of each way, by turns; the best counts')
+    n = p.parse_args().repeats
+    with tempfile.TemporaryDirectory() as d:
+        path = Path(d)/'fer2013.csv'
+        faces = write_csv(path)
+        runs = {w: [] for w in WAYS}
+        for _ in range(n):
+            for w, code in WAYS.items(): runs[w].append(run(code, path))
+        size = path.stat().st_size/1e6
+    assert len({r['sha'] for rs in runs.values() for r in rs}) == 1, 'not all ways read the same pixels'
+    best = {w: {k: min(r[k] for r in rs) for k in ('wall', 'cpu')} | dict(peak=max(r['peak'] for r in rs)) for w, rs in runs.items()}
+    ours = best['load_fer']
+    print(f"{faces.name}, {len(faces):,} rows, {size:.0f} MB; best of {n}; {os.cpu_count()} cores; equal pixels from all")
+    print(f"{'way':<40}{'wall s':>9}{'cpu s':>9}{'peak MB':>9}{'wall ratio':>12}{'cpu ratio':>11}")
+    for w, b in best.items(): print(f"{w:<40}{b['wall']:9.2f}{b['cpu']:9.2f}{b['peak']:9.0f}{b['wall']/ours['wall']:12.1f}{b['cpu']/ours['cpu']:11.1f}")
+
+
+if __name__ == '__main__': main()
