@@ -8,9 +8,10 @@ __all__ = ['SPLITS', 'VOTES', 'MAX_PIXELS', 'find_class', 'parse_pixels', 'expla
            'load_fingerprints', 'split_off_valid', 'from_csv', 'read_votes', 'from_folders', 'complete_splits',
            'from_parquet', 'read_faces', 'load_fer']
 
-# %% ../nbs/02_data.ipynb #4eaacb3b
+# %% ../nbs/02_data.ipynb #fb467720
 import csv, hashlib, io, os, re, tarfile, zipfile, zlib
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
@@ -303,10 +304,10 @@ def match_splits(
         if out[i] is None and j not in used: out[i] = str(table['split'][j]); used.add(j)
     return out
 
-# %% ../nbs/02_data.ipynb #6a83a4ad
+# %% ../nbs/02_data.ipynb #cc4c4c64
 def load_fingerprints()->dict: # Arrays (7178,): exact, near, label, split
     "Fingerprints of FER-2013's PublicTest and PrivateTest, from the package"
-    with np.load(Path(__file__).parent/'assets'/'fer2013_splits.npz') as z: t = {k:z[k] for k in z}
+    with (files('fer_nbdev')/'assets'/'fer2013_splits.npz').open('rb') as f, np.load(f) as z: t = {k:z[k] for k in z}
     return dict(t, split=np.where(t['test'], 'test', 'valid'))
 
 # %% ../nbs/02_data.ipynb #ac9c44a8
