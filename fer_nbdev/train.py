@@ -14,7 +14,7 @@ from .core import require
 # %% ../nbs/09_train.ipynb #33750a66
 require('train', 'fastai')
 
-# %% ../nbs/09_train.ipynb #32108693
+# %% ../nbs/09_train.ipynb #770a78f4
 import copy, difflib, json, math, os, platform, random
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from fasttransform import Transform
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger
+from fastai.callback.tracker import EarlyStoppingCallback
 from fastai.callback import schedule
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.data.transforms import CategoryMap, Category
@@ -36,7 +37,7 @@ from fastai.optimizer import Adam
 from fastai.torch_core import TensorImageBW, TensorCategory, set_seed
 from .core import EMOTIONS, Faces
 from .losses import create_loss
-from .models import create_model, save_weights
+from .models import create_model, load_weights, save_weights
 from .resample import sampling_weights
 
 # %% ../nbs/09_train.ipynb #011e59bb
@@ -264,7 +265,7 @@ def split_params(model): # [parameters of the body, parameters of the head], for
     ids |= {id(p) for n,p in model.named_parameters() if n.startswith('vote_head')}
     return L([p for p in model.parameters() if id(p) not in ids], [p for p in model.parameters() if id(p) in ids])
 
-# %% ../nbs/09_train.ipynb #9e986bde
+# %% ../nbs/09_train.ipynb #883681ae
 def fer_learner(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     model='nano', # Name for `create_model`, or a module
@@ -277,6 +278,7 @@ def fer_learner(
     votes=0., # Weight of `VoteHead`; 0 is none
     wd=.05, # Decoupled weight decay (Loshchilov & Hutter 2019)
     weights=None, # For `create_model`
+    start=None, # `.safetensors` file to start from, such as another run's
     loss_args=None, # More arguments for `create_loss`
     seed=None, # Seeds Python, NumPy and PyTorch
     bf16=None, # None: where `bf16_pays`
@@ -286,6 +288,7 @@ def fer_learner(
     if seed is not None: set_seed(seed)
     dls = face_dls(faces, bs, augment, sampler, device)
     if isinstance(model, str): model = create_model(model, n_classes=len(faces.classes), weights=weights)
+    if start: load_weights(model, start)
     if isinstance(loss, str): loss = create_loss(loss, counts=faces.subset('train').counts, **(loss_args or {}))
     cbs = [Numbers(bf16)]
     if ema: cbs.append(EMA(ema))
@@ -298,11 +301,12 @@ def fer_learner(
     return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
                     splitter=split_params, cbs=cbs+list(kwargs.pop('cbs', [])), path=Path(path), **kwargs)
 
-# %% ../nbs/09_train.ipynb #7d31e84e
+# %% ../nbs/09_train.ipynb #0324e75d
 RECIPES = dict(
     emojify=dict(model='emojify_cnn', epochs=25, lr=1e-3, schedule='flat', bs=64, augment=None, wd=0.),
     nano=dict(model='nano', epochs=50, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1)),
     small=dict(model='small', epochs=50, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1)),
+    finish=dict(model='small', epochs=25, lr=2e-3, schedule='one_cycle', bs=128, augment={**AUGMENT,'crop':None,'erase':.3}, ema=.998, votes=.2, wd=.05, sampler=.3, loss_args=dict(eps=.1)),
     base=dict(model='base', epochs=90, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.999, votes=.5, wd=.05, mixup=.2, loss_args=dict(eps=.1)),
 )
 def get_recipe(
@@ -449,7 +453,7 @@ class Cut(Callback):
     def after_epoch(self):
         if self.epoch+1>=self.stop: raise CancelFitException()
 
-# %% ../nbs/09_train.ipynb #1de6599a
+# %% ../nbs/09_train.ipynb #905d8296
 def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
@@ -463,7 +467,8 @@ def train(
     "Run `recipe` on `faces`, continuing from the checkpoint in `path` if there is one"
     recipe,path = get_recipe(recipe, **changes),Path(path)
     r = copy.deepcopy(recipe)
-    epochs,lr,shape = r.pop('epochs'),r.pop('lr'),r.pop('schedule')
+    epochs,lr,shape,patience = r.pop('epochs'),r.pop('lr'),r.pop('schedule'),r.pop('patience',None)
+    if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
     learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
     record = run_record(faces, recipe, seed)
     path.mkdir(parents=True, exist_ok=True)
@@ -471,6 +476,7 @@ def train(
     start = ckpt.load()
     (path/'record.json').write_text(json.dumps(record, indent=1))
     extra = [ckpt, RunLog(start=start), *cbs]
+    if patience: extra.append(EarlyStoppingCallback(patience=patience))
     if track: extra.append(MLflowCallback(record, start))
     if shape=='one_cycle': learn.fit_one_cycle(epochs, lr, cbs=extra, start_epoch=start)
     else: learn.fit(epochs, lr, cbs=extra, start_epoch=start)

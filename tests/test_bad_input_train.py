@@ -27,6 +27,7 @@ TABLE = {
     'unknown weights': (lambda f,d: create_model('nano', weights='fre'), "expected None, 'fer' or 'imagenet'"),
     'no packaged weights': (lambda f,d: create_model('cifar_cnn', weights='fer'), "no packaged weights for 'cifar_cnn'"),
     'votes without a head': (lambda f,d: fer_learner(Faces(f.images, f.labels, f.split, votes=np.ones((len(f),10))), 'cifar_cnn', votes=.5, bs=64), "has no `head`"),
+    'early stop of a one-cycle run': (lambda f,d: train(f, 'nano', '/nowhere', patience=2), "patience=2: stopping early would cut a 'one_cycle' schedule short"),
     'floats to predict': (lambda f,d: face_dls(f, bs=32).test_dl(np.zeros((2,48,48))), "expected uint8 of shape (N, H, W)"),
 }
 

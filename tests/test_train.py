@@ -76,6 +76,10 @@ def test_every_model_trains(faces):
         x,y = learn.dls.one_batch()
         learn.loss_func(learn.model(x.as_subclass(torch.Tensor)), y.as_subclass(torch.Tensor)).backward()
 
+def test_flat_recipe_stops_early(faces, tmp_path):
+    learn = train(faces, 'emojify', tmp_path, epochs=5, lr=0., patience=1) # nothing is learnt at a rate of 0
+    assert learn.epoch<4
+
 def test_tracked_by_mlflow(faces, tmp_path):
     mlflow = pytest.importorskip('mlflow')
     from fer_nbdev.train import Cut

@@ -18,8 +18,10 @@ from fer_nbdev.train import RECIPES, predict_faces, train
 HERE = Path(__file__).parent
 OURS = {k: RECIPES['nano'][k] for k in ('lr','schedule','bs','ema','wd','loss_args')}
 RUNS = dict(
-    small=dict(recipe='small'),
-    nano=dict(recipe='nano'),
+    small_first=dict(recipe='small'),
+    small=dict(recipe='finish', model='small', start='small_first', epochs=16, lr=1.5e-3),
+    nano_first=dict(recipe='nano'),
+    nano=dict(recipe='finish', model='nano', start='nano_first'),
     nano_published=dict(recipe='nano', published=True), # twins left in, so that others' figures can be read
     emojify_seven=dict(recipe='emojify'),
     emojify_five=dict(recipe='emojify', classes=FIVE),
@@ -33,6 +35,7 @@ def run(name, recipe, classes=None, published=False, seed=0, **changes):
     faces = faces if published else clean_split(faces)
     faces = faces[faces.split!='test']
     path = HERE/'runs'/name
+    if 'start' in changes: changes['start'] = os.path.relpath(HERE/'runs'/changes['start']/'model.safetensors')
     t,cpu = time.time(),time.process_time()
     learn = train(faces, recipe, path, seed=seed, **changes)
     wall,cpu = time.time()-t,time.process_time()-cpu
