@@ -14,8 +14,8 @@ from .core import require
 # %% ../nbs/09_train.ipynb #33750a66
 require('train', 'fastai')
 
-# %% ../nbs/09_train.ipynb #770a78f4
-import copy, difflib, json, math, os, platform, random
+# %% ../nbs/09_train.ipynb #a117ac18
+import copy, difflib, inspect, json, math, os, platform, random
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np
@@ -265,14 +265,14 @@ def split_params(model): # [parameters of the body, parameters of the head], for
     ids |= {id(p) for n,p in model.named_parameters() if n.startswith('vote_head')}
     return L([p for p in model.parameters() if id(p) not in ids], [p for p in model.parameters() if id(p) in ids])
 
-# %% ../nbs/09_train.ipynb #883681ae
+# %% ../nbs/09_train.ipynb #b4474536
 def fer_learner(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     model='nano', # Name for `create_model`, or a module
     loss='cross_entropy', # Name for `create_loss`, or a loss function
     sampler=None, # None, or the power of `sampling_weights`: 0 as is, 1 balanced
     bs=128, # Batch size
-    augment=AUGMENT, # Arguments of `Augment`, or None
+    augment=AUGMENT, # Arguments of `Augment`, or None; `crop` is left out for models without `features`
     mixup=0., # Alpha of fastai's MixUp; 0 is none
     ema=None, # Decay of `EMA`, or None
     votes=0., # Weight of `VoteHead`; 0 is none
@@ -286,9 +286,11 @@ def fer_learner(
 )->Learner:
     "fastai `Learner` on in-memory faces, with accuracy, balanced accuracy and macro-F1 as metrics"
     if seed is not None: set_seed(seed)
-    dls = face_dls(faces, bs, augment, sampler, device)
+    if votes and mixup: raise ValueError("votes and mixup: a blend of two faces has no votes of its own; set one of them to 0")
     if isinstance(model, str): model = create_model(model, n_classes=len(faces.classes), weights=weights)
     if start: load_weights(model, start)
+    if augment and augment.get('crop') and not hasattr(model, 'features'): augment = {**augment, 'crop':None} # dense layers want whole faces
+    dls = face_dls(faces, bs, augment, sampler, device)
     if isinstance(loss, str): loss = create_loss(loss, counts=faces.subset('train').counts, **(loss_args or {}))
     cbs = [Numbers(bf16)]
     if ema: cbs.append(EMA(ema))
@@ -301,13 +303,13 @@ def fer_learner(
     return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
                     splitter=split_params, cbs=cbs+list(kwargs.pop('cbs', [])), path=Path(path), **kwargs)
 
-# %% ../nbs/09_train.ipynb #0324e75d
+# %% ../nbs/09_train.ipynb #fc7c296e
 RECIPES = dict(
     emojify=dict(model='emojify_cnn', epochs=25, lr=1e-3, schedule='flat', bs=64, augment=None, wd=0.),
     nano=dict(model='nano', epochs=50, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1)),
     small=dict(model='small', epochs=50, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1)),
     finish=dict(model='small', epochs=25, lr=2e-3, schedule='one_cycle', bs=128, augment={**AUGMENT,'crop':None,'erase':.3}, ema=.998, votes=.2, wd=.05, sampler=.3, loss_args=dict(eps=.1)),
-    base=dict(model='base', epochs=90, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.999, votes=.5, wd=.05, mixup=.2, loss_args=dict(eps=.1)),
+    base=dict(model='base', epochs=90, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.999, votes=.5, wd=.05, loss_args=dict(eps=.1)),
 )
 def get_recipe(
     name, # One of `RECIPES`, or a dict
@@ -365,7 +367,7 @@ def save_whole(
 def _plain(opt): # plain containers and numbers, which `torch.load` reads without running code
     return dict(state=list(opt['state']), hypers=[{k: float(v) if isinstance(v, (float,np.floating)) else v for k,v in h.items()} for h in opt['hypers']])
 
-# %% ../nbs/09_train.ipynb #55442c5f
+# %% ../nbs/09_train.ipynb #7285fe83
 class Checkpoint(Callback):
     "Save all that the next epoch depends on; continue from it, bit for bit on CPU"
     order = 90
@@ -387,14 +389,15 @@ class Checkpoint(Callback):
         self.opt.load_state_dict(s['opt'])
         if hasattr(self,'ema'): self.ema.n = s['n']; [a.copy_(b) for a,b in zip(self.ema.avg, s['avg'])]
         self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = s['smooth']
+        if s['stop']: self.learn.early_stopping.wait,self.learn.early_stopping.best = s['stop']
     def before_epoch(self):
         if self.state and self.epoch==self.state['epoch']: _set_random_state(self.dls, self.state['random'])
     def after_epoch(self):
         if self.state and self.epoch<self.state['epoch']: return
         ema = getattr(self.learn, 'ema', None)
-        smooth = self.recorder.smooth_loss
+        smooth,stop = self.recorder.smooth_loss,getattr(self.learn, 'early_stopping', None)
         save_whole(dict(record=self.record, epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), random=_random_state(self.dls),
-                        avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val)), self.path)
+                        avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val), stop=stop and (stop.wait, float(stop.best))), self.path)
 
 # %% ../nbs/09_train.ipynb #2d39ef1b
 class RunLog(CSVLogger):
@@ -410,7 +413,7 @@ class RunLog(CSVLogger):
     def _write_line(self, log):
         if log[0]>=self.start: super()._write_line(log)
 
-# %% ../nbs/09_train.ipynb #7a61aaa0
+# %% ../nbs/09_train.ipynb #1c154066
 class MLflowCallback(Callback):
     "Parameters, metrics by epoch, loss curve and weights of a run to MLflow, in `mlruns.db` beside the run; a continued run goes on in its own record"
     order = 95
@@ -439,6 +442,15 @@ class MLflowCallback(Callback):
         ax = fig.subplots()
         ax.plot(self.recorder.losses); ax.set(xlabel='step', ylabel='training loss, smoothed')
         self.mlflow.log_figure(fig, 'loss.png')
+        fig = Figure()
+        d = self.dls.valid.dataset
+        y_pred = predict_faces(self.model, d.images.numpy()).argmax(1)
+        counts = np.bincount(d.labels.numpy()*len(d.vocab)+y_pred, minlength=len(d.vocab)**2).reshape(len(d.vocab), -1)
+        ax = fig.subplots()
+        ax.imshow(counts, cmap='Blues'); ax.set(xlabel='answered', ylabel='label', yticks=range(len(d.vocab)), yticklabels=list(d.vocab), title='valid')
+        for i,row in enumerate(counts):
+            for j,n in enumerate(row): ax.text(j, i, n, ha='center', va='center', fontsize=7)
+        self.mlflow.log_figure(fig, 'confusion.png')
         part = Path(self.learn.path)/'last.safetensors'
         save_weights(self.model, part, self.record['recipe']['model'], self.record['classes'])
         self.mlflow.log_artifact(part, 'model'); part.unlink()
@@ -453,7 +465,7 @@ class Cut(Callback):
     def after_epoch(self):
         if self.epoch+1>=self.stop: raise CancelFitException()
 
-# %% ../nbs/09_train.ipynb #905d8296
+# %% ../nbs/09_train.ipynb #3e31e22c
 def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
@@ -466,6 +478,12 @@ def train(
 )->Learner: # Trained to the recipe's end, with averaged weights if the recipe has `ema`
     "Run `recipe` on `faces`, continuing from the checkpoint in `path` if there is one"
     recipe,path = get_recipe(recipe, **changes),Path(path)
+    known = {'epochs','lr','schedule','patience',*inspect.signature(fer_learner).parameters}-{'faces','seed','device','path','kwargs'}
+    for k in recipe:
+        if k not in known: raise ValueError(f"unknown setting '{k}' in the recipe, did you mean {difflib.get_close_matches(k, known, 2) or sorted(known)}?")
+    for k in ('model','epochs','lr','schedule'):
+        if k not in recipe: raise ValueError(f"the recipe lacks '{k}'")
+    if recipe['schedule'] not in ('flat','one_cycle'): raise ValueError(f"schedule: {recipe['schedule']!r}, expected 'flat' or 'one_cycle'")
     r = copy.deepcopy(recipe)
     epochs,lr,shape,patience = r.pop('epochs'),r.pop('lr'),r.pop('schedule'),r.pop('patience',None)
     if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
@@ -484,7 +502,7 @@ def train(
     save_weights(learn.model, path/'model.safetensors', recipe['model'], faces.classes, seed=seed, data=faces.name, fingerprint=faces.fingerprint)
     return learn
 
-# %% ../nbs/09_train.ipynb #c2924a76
+# %% ../nbs/09_train.ipynb #be2b1941
 def predict_faces(
     model, # Out of `create_model` or a Learner's `.model`
     images, # uint8 (N, H, W)
@@ -492,8 +510,9 @@ def predict_faces(
     bs=256,
 ): # float32 probabilities (N, n_classes)
     "Probabilities of `model` for `images`, in eval mode and single precision"
-    device,training = next(model.parameters()).device,model.training
-    out = []
+    images = np.asarray(images)
+    if images.ndim!=3 or images.dtype!=np.uint8 or not len(images): raise ValueError(f"images: {images.dtype} of shape {images.shape}, expected uint8 of shape (N, H, W) with at least one face")
+    device,training,out = next(model.parameters()).device,model.training,[]
     try:
         model.eval()
         with torch.inference_mode():

@@ -6,7 +6,7 @@ torch = pytest.importorskip('torch')
 from fer_nbdev.core import FIVE, Faces
 from fer_nbdev.models import create_model, list_models
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import AUGMENT, FaceDL, FaceData, face_dls, fer_learner, predict_faces, train
+from fer_nbdev.train import FaceDL, FaceData, face_dls, fer_learner, predict_faces, train
 
 @pytest.fixture(scope='module')
 def faces():
@@ -72,7 +72,7 @@ def test_weights_are_not_shared_between_learners(faces):
 
 def test_every_model_trains(faces):
     for name in list_models():
-        learn = fer_learner(faces, name, bs=64, augment={**AUGMENT,'crop':None})
+        learn = fer_learner(faces, name, bs=64)
         x,y = learn.dls.one_batch()
         learn.loss_func(learn.model(x.as_subclass(torch.Tensor)), y.as_subclass(torch.Tensor)).backward()
 
@@ -91,4 +91,4 @@ def test_tracked_by_mlflow(faces, tmp_path):
     client = mlflow.MlflowClient()
     history = client.get_metric_history(runs.run_id[0], 'accuracy')
     assert [m.step for m in history]==[0,1,2]
-    assert {a.path for a in client.list_artifacts(runs.run_id[0])}=={'loss.png','model'}
+    assert {a.path for a in client.list_artifacts(runs.run_id[0])}=={'loss.png','confusion.png','model'}

@@ -15,10 +15,11 @@ def card():
     names = [r['name'] for r in final if 'leak-free' not in r['name']]
     chains = {n: stages(n) for n in names}
     runs = {n: c[-1] for n,c in chains.items()}
+    released = {n: json.loads((HERE/f'results/{n}_release.json').read_text()) for n in names}
     def table(rows, cols): return '\n'.join(['| '+' | '.join(cols)+' |', '|'+'---|'*len(cols), *('| '+' | '.join(map(str,r))+' |' for r in rows)])
     scored = table([(f"`{r['name']}`", f"{r['split']}, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for r in final],
                    ['network','faces',*METRICS.values(),'calibration error'])
-    chosen = table([(f'`{n}`', f"PublicTest, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for n,r in runs.items()],
+    chosen = table([(f'`{n}`', f"PublicTest, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for n,r in released.items()],
                    ['network','faces',*METRICS.values(),'calibration error'])
     def recipe(r):
         c = r['record']['recipe']
@@ -30,7 +31,7 @@ def card():
     def network(n):
         r,steps = runs[n],chains[n]
         v = r['record']['versions']
-        return f"- **`{n}`**, {r['params']:,} parameters, seed {r['seed']}, torch {v['torch']}, fastai {v['fastai']}:\n" + '\n'.join(f"  {i}. {recipe(s)}." for i,s in enumerate(steps,1))
+        return f"- **`{n}`**, {r['params']:,} parameters, seed {r['seed']}, torch {v['torch']}, fastai {v['fastai']}:\n" + '\n'.join(f"  {i}. {recipe(s)}." for i,s in enumerate(steps,1)) + f"\n  {len(steps)+1}. The head's bias moved by {released[n]['tau']} times the log of each class's share of the training faces (logit adjustment, Menon et al. 2021; {len(released[n]['tried'])} strengths tried on PublicTest; `{released[n]['command']}`)."
     firsts = sorted({s['train_faces'] for c in chains.values() for s in c[:-1]}-{r['train_faces'] for r in runs.values()})
     caveat = f""" The first cycle ran on {' and '.join(f'{n:,}' for n in firsts)} faces, before near twins were looked for as thoroughly as `clean_split` does today: some of these have a twin in PublicTest or PrivateTest. The *leak-free* rows below leave such faces out.""" if firsts else ''
     train = runs[names[0]]['train_faces']
