@@ -37,8 +37,12 @@ def test_house_style(nb):
 def test_outputs_are_of_one_run(nb):
     "Every code cell was run, in order, none failed, and what load_fer said is FER-2013 wherever it was asked"
     code = [c for c in json.loads(nb.read_text())['cells'] if c['cell_type'] == 'code']
+    assert any(c['outputs'] for c in code), f"{nb.name}: no output at all. FER2013_PATH=... make outputs only={nb.stem}"
     for c in code:
         for o in c['outputs']:
+            assert o.get('name') != 'stderr', f"{nb.name}: cell {c['id']} has a warning for an output"
+            said = ''.join(printed([dict(outputs=[o])]))+''.join(o.get('data', {}).get('text/html', []))
+            for path in ('site-packages', '/work/'): assert path not in said, f"{nb.name}: an output of cell {c['id']} has the path {path} of somebody's disk"
             assert o['output_type'] != 'error', f"{nb.name}: cell {c['id']} has an error for an output"
             size = sum(len(json.dumps(v)) for v in o.get('data', {}).values())
             assert size < 400_000, f"{nb.name}: an output of cell {c['id']} has {size:,} characters"
