@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'VOTES', 'MAX_PIXELS', 'find_class', 'parse_pixels', 'explain_csv', 'read_header', 'read_csv',
-           'picture_size', 'decode_face', 'decode_faces', 'Files', 'face_hash', 'fingerprints', 'match_splits',
-           'load_fingerprints', 'split_off_valid', 'from_csv', 'read_votes', 'from_folders', 'complete_splits',
-           'from_parquet', 'read_faces', 'load_fer']
+           'picture_size', 'decode_face', 'decode_faces', 'Files', 'face_hash', 'pixel_hash', 'fingerprints',
+           'match_splits', 'load_fingerprints', 'split_off_valid', 'from_csv', 'read_votes', 'from_folders',
+           'complete_splits', 'from_parquet', 'read_faces', 'load_fer']
 
 # %% ../nbs/02_data.ipynb #fb467720
 import csv, hashlib, io, os, re, tarfile, zipfile, zlib
@@ -277,13 +277,19 @@ def face_hash(
         out[i:i+2048] = low>np.median(low, axis=(1,2))[:,None,None]
     return out
 
-# %% ../nbs/02_data.ipynb #9e3c9a8d
+# %% ../nbs/02_data.ipynb #b2e35c57
+def pixel_hash(
+    images, # uint8 (N, H, W)
+): # uint64 (N,)
+    "A hash of each image's very pixels: equal images, equal hashes"
+    return np.array([int.from_bytes(hashlib.blake2b(im.tobytes(), digest_size=8).digest(), 'little') for im in images], np.uint64)
+
+# %% ../nbs/02_data.ipynb #f307de7f
 def fingerprints(
     images, # uint8 (N, 48, 48)
 ): # uint64 (N,) of the exact pixels, uint64 (N,) perceptual
     "Two 64-bit hashes of each image: one for these very pixels, one that survives re-compression"
-    exact = [int.from_bytes(hashlib.blake2b(im.tobytes(), digest_size=8).digest(), 'little') for im in images]
-    return np.array(exact, np.uint64), np.packbits(face_hash(images, 8).reshape(len(images),64), axis=1).view(np.uint64)[:,0]
+    return pixel_hash(images), np.packbits(face_hash(images, 8).reshape(len(images),64), axis=1).view(np.uint64)[:,0]
 
 # %% ../nbs/02_data.ipynb #e2335442
 def match_splits(
@@ -323,38 +329,40 @@ def split_off_valid(
         split[rng.permutation(i)[:round(len(i)*frac)]] = 'valid'
     return split
 
-# %% ../nbs/02_data.ipynb #fe9e67bc
+# %% ../nbs/02_data.ipynb #f4fe6d0c
 def _name(n, path): return 'FER-2013' if n in (35887,28709) else f'faces of {Path(path).name}'
 
 def from_csv(fs:Files, name:str): # -> Faces, notes
     "Faces from Kaggle's csv"
     images,labels,usage = read_csv(lambda: fs.open(name), fs.where(name))
-    notes,votes = [],None
+    notes,votes,blurred = [],None,False
     if usage: split = np.array([SPLITS[u] for u in usage])
     else:
         split = split_off_valid(labels)
         notes.append(f"{name} has no usage: {(split=='valid').sum():,} of its faces were made `valid`, the same share of each class, seed 0")
     plus = next((n for n in fs.names if PurePosixPath(n).name.lower()=='fer2013new.csv'), None)
     if fs.single and (fs.path/'fer2013new.csv').exists(): plus = 'fer2013new.csv'
-    if plus and usage: votes = read_votes(fs.open(plus), fs.where(plus), usage); notes.append("with the votes of FER+")
-    info = pd.DataFrame(dict(row=np.arange(len(images)), blurred=False))
+    if plus and usage: votes,blurred = read_votes(fs.open(plus), fs.where(plus), usage); notes.append("with the votes of FER+")
+    info = pd.DataFrame(dict(row=np.arange(len(images)), blurred=blurred))
     return Faces(images, labels, split, votes, info=info, name=_name(len(images), fs.path/name)), notes
 
-# %% ../nbs/02_data.ipynb #637ea7dd
+# %% ../nbs/02_data.ipynb #bbbd3768
 def read_votes(
     f, # FER+'s csv, binary
     name:str, # What to call it in errors
     usage, # The usage of each face, to check that the rows belong together
-): # int8 (N, 10) in the order of `VOTES`
-    "FER+ votes, row for row those of the faces"
+): # int8 (N, 10) in the order of `VOTES`, bool (N,) of the rows that FER+ dropped
+    "FER+ votes, row for row those of the faces, and which of them are not a face"
     with f: d = pd.read_csv(f, skipinitialspace=True)
     d.columns = [c.strip() for c in d]
     missing = [c for c in ('Usage',*VOTES) if c not in d]
     if missing: raise ValueError(f"{name}: no column {missing}, found {list(d)[:6]}. Expected fer2013new.csv of FER+")
     if len(d)!=len(usage) or (d.Usage.str.strip().to_numpy()!=np.array(usage)).any():
         raise ValueError(f"{name}: its {len(d):,} rows are not those of the {len(usage):,} faces. Use the fer2013new.csv that belongs to fer2013.csv, or move it away")
-    try: return d[list(VOTES)].to_numpy(np.int8)
+    try: votes = d[list(VOTES)].to_numpy(np.int8)
     except ValueError as e: raise ValueError(f"{name}: a vote is not a whole number ({e}). Download it again") from None
+    unnamed = d['Image name'].fillna('').astype(str).str.strip().eq('').to_numpy() if 'Image name' in d else False
+    return votes, (votes[:,VOTES.index('NF')]==10)|unnamed
 
 # %% ../nbs/02_data.ipynb #f0332a45
 def _number(name): return [int(s) if s.isdigit() else s for s in re.split(r'(\d+)', PurePosixPath(name).stem)]
@@ -400,7 +408,7 @@ def _encoded(col, where): # A pyarrow column of bytes, or of structs with `bytes
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind): return col.to_pylist()
     raise ValueError(f"{where}: column image holds {kind}, expected encoded bytes (png, webp...), alone or in a struct with `bytes`")
 
-# %% ../nbs/02_data.ipynb #c9edb00b
+# %% ../nbs/02_data.ipynb #6f9d01c5
 def from_parquet(fs:Files, names): # -> Faces, notes
     "Faces from parquet with the columns `usage`, `emotion` and `image` (encoded bytes)"
     import pyarrow as pa, pyarrow.parquet as pq
@@ -418,7 +426,7 @@ def from_parquet(fs:Files, names): # -> Faces, notes
         if u not in SPLITS or l not in range(7): raise ValueError(f"{fs.where(names[0])}: row {i}: usage '{u}', emotion '{l}', expected {', '.join(SPLITS)} and 0 to 6")
     images,notes = decode_faces((f"{fs.where(names[0]) if len(names)==1 else fs.path}: image {i}", b) for i,b in enumerate(_encoded(t['image'], fs.where(names[0]))))
     votes = np.stack([col(f'ferplus_{v}') for v in VOTES], 1) if f'ferplus_{VOTES[0]}' in t.column_names else None
-    info = pd.DataFrame(dict(row=col('row') if 'row' in t.column_names else np.arange(n), blurred=col('blurred') if 'blurred' in t.column_names else False))
+    info = pd.DataFrame(dict(row=col('row') if 'row' in t.column_names else np.arange(n), blurred=col('blurred') if 'blurred' in t.column_names else votes is not None and votes[:,VOTES.index('NF')]==10))
     f = Faces(images, labels, np.array([SPLITS[u] for u in usage]), votes, info=info, name=_name(n, fs.path/names[0]))
     return f[np.argsort(info.row.to_numpy(), kind='stable')], notes
 
@@ -445,11 +453,11 @@ def _read_faces(fs):
     if other: return from_csv(fs, other[0])
     raise ValueError(f"{fs.path}: no csv, parquet or picture in it, found {fs.names[:4] or 'nothing'}. Give the path of fer2013.csv, of an archive, or of a folder with train/angry/...")
 
-# %% ../nbs/02_data.ipynb #42ac0459
+# %% ../nbs/02_data.ipynb #323ce8f0
 def load_fer(
     path=None, # File, folder or archive; None for the environment variable `FER2013_PATH`, and drawn faces if it is not set
     classes=None, # Only these classes, numbered in this order, e.g. `FIVE`
-)->Faces: # `info` has `row` and `blurred`; `votes` if FER+ is there
+)->Faces: # `info` has `row` (the row in its file) and `blurred` (FER+ dropped it as not a face; False where there are no votes of FER+); `votes` if FER+ is there
     "FER-2013 from any form that people have, and one printed line that says what it is"
     path = path or os.environ.get('FER2013_PATH')
     if path:

@@ -138,6 +138,18 @@ def test_votes_beside_the_csv(tmp_path, faces, where, capsys):
     assert got.fingerprint == faces.fingerprint
     assert (got.votes == np.arange(10)+np.arange(len(faces))[:, None] % 5).all()
     assert 'votes of FER+' in capsys.readouterr().out
+    assert (got.info.blurred == (got.votes[:, VOTES.index('NF')] == 10)).all() and 0 < got.info.blurred.sum() < len(got)
+
+
+def test_rows_that_ferplus_dropped_are_blurred(tmp_path, faces):
+    d = pd.read_csv(io.BytesIO(votes_csv(faces)))
+    d['NF'] = 0
+    d.loc[[2, 5], list(VOTES)] = [0]*9+[10]
+    d.loc[7, 'Image name'] = None
+    write(tmp_path, {'fer2013.csv': csv(faces), 'fer2013new.csv': d.to_csv(index=False).encode()})
+    assert np.flatnonzero(load_fer(tmp_path).info.blurred).tolist() == [2, 5, 7]
+    (tmp_path/'fer2013new.csv').unlink()
+    assert not load_fer(tmp_path).info.blurred.any(), 'nobody can say without votes'
 
 
 def test_train_and_test_folders_get_a_valid(tmp_path, faces, capsys):
