@@ -1,5 +1,6 @@
 "`make` says what there is, every target can be asked what it would do, and a relative FER2013_PATH becomes absolute"
 import os, re, subprocess
+
 ENV = {k: v for k,v in os.environ.items() if k not in ('FER2013_PATH', 'MAKEFLAGS', 'MAKELEVEL', 'MFLAGS')}
 
 
