@@ -146,7 +146,7 @@ def list_models(): # list of str
     "Names that `create_model` knows; besides them `'timm:<name>'` for any network of timm"
     return list(_models)
 
-# %% ../nbs/08_models.ipynb #2bf9dda1
+# %% ../nbs/08_models.ipynb #0c8d1572
 def save_weights(
     model, # A module out of `create_model`
     path, # File to write, `.safetensors`
@@ -157,9 +157,10 @@ def save_weights(
     "Write `model`'s weights in half precision with their names, whole or not at all"
     from safetensors.torch import save_file
     path = Path(path)
-    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k,v in model.state_dict().items()}
+    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k,v in model.state_dict().items() if not k.startswith('vote_head.')}
     part = path.with_name(path.name+'.part')
     save_file(state, part, metadata=dict(name=name, classes=','.join(classes), **{k:str(v) for k,v in info.items()}))
+    part.chmod(0o644)
     part.replace(path)
 
 # %% ../nbs/08_models.ipynb #cb4c71a4
@@ -178,12 +179,14 @@ def load_weights(
     except RuntimeError as e: raise ValueError(f"{path}: weights of '{meta.get('name','?')}' do not fit this model: {str(e).splitlines()[-1].strip()}") from None
     return meta
 
-# %% ../nbs/08_models.ipynb #8c250e5c
+# %% ../nbs/08_models.ipynb #2f182322
 def _timm_model(name, n_classes, in_channels, weights):
     try: import timm
     except ImportError: raise ImportError("timm networks need: pip install 'fer_nbdev[train]'") from None
     if not timm.is_model(name): raise ValueError(f"unknown timm network '{name}', did you mean one of {difflib.get_close_matches(name, timm.list_models(), 4)}?")
-    return nn.Sequential(Normalize(), timm.create_model(name, pretrained=weights=='imagenet', num_classes=n_classes, in_chans=in_channels))
+    net = timm.create_model(name, pretrained=weights=='imagenet', num_classes=n_classes, in_chans=in_channels)
+    cfg = net.pretrained_cfg
+    return nn.Sequential(*([Resize(cfg['input_size'][-1])] if cfg.get('fixed_input_size') else []), Normalize(), net)
 
 # %% ../nbs/08_models.ipynb #e57d0a70
 def create_model(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['AUGMENT', 'RECIPES', 'TensorFace', 'FaceData', 'FaceDL', 'random_affine', 'random_light', 'random_erase', 'ToFloat',
            'Augment', 'face_dls', 'bf16_pays', 'Numbers', 'EMA', 'VoteHead', 'split_params', 'fer_learner',
-           'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'Cut', 'train',
-           'predict_faces']
+           'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'EarlyStop', 'Cut',
+           'train', 'predict_faces']
 
 # %% ../nbs/09_train.ipynb #f6233fb4
 from .core import require
@@ -14,8 +14,8 @@ from .core import require
 # %% ../nbs/09_train.ipynb #33750a66
 require('train', 'fastai')
 
-# %% ../nbs/09_train.ipynb #a117ac18
-import copy, difflib, inspect, json, math, os, platform, random
+# %% ../nbs/09_train.ipynb #26b38c47
+import copy, difflib, hashlib, inspect, json, math, os, pickle, platform, random, time
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np
@@ -27,14 +27,13 @@ from fasttransform import Transform
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger
-from fastai.callback.tracker import EarlyStoppingCallback
 from fastai.callback import schedule
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.data.transforms import CategoryMap, Category
 from fastai.learner import Learner
 from fastai.metrics import accuracy, BalancedAccuracy, F1Score
 from fastai.optimizer import Adam
-from fastai.torch_core import TensorImageBW, TensorCategory, set_seed
+from fastai.torch_core import TensorImageBW, TensorCategory, set_seed, to_device
 from .core import EMOTIONS, Faces
 from .losses import create_loss
 from .models import create_model, load_weights, save_weights
@@ -188,14 +187,14 @@ def face_dls(
     v = FaceDL(FaceData(valid.images, valid.labels, faces.classes, None, 1), bs=2*bs, after_batch=[ToFloat()], device=device)
     return DataLoaders(t, v, device=device or torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
 
-# %% ../nbs/09_train.ipynb #f43905fa
+# %% ../nbs/09_train.ipynb #10403096
 def bf16_pays(device='cpu')->bool:
     "Does this processor compute in bf16 itself?"
-    if torch.device(device).type=='cuda': return torch.cuda.is_bf16_supported()
+    if torch.device(device).type=='cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
     caps = getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
     return bool(caps())
 
-# %% ../nbs/09_train.ipynb #274be1fc
+# %% ../nbs/09_train.ipynb #23f41a1f
 class Numbers(Callback):
     "Plain channels-last tensors for the model, its forward pass in bf16 where that pays"
     order = -5
@@ -206,7 +205,7 @@ class Numbers(Callback):
         self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last) for x in plain(self.xb))
         self.learn.yb = plain(self.yb)
         device = self.xb[0].device.type
-        if not (bf16_pays(device) if self.bf16 is None else self.bf16): return
+        if hasattr(self.learn, 'mixed_precision') or not (bf16_pays(device) if self.bf16 is None else self.bf16): return
         for h in self.handles: h.remove()
         auto = torch.autocast(device, torch.bfloat16)
         def enter(m, i): auto.__enter__()
@@ -217,38 +216,43 @@ class Numbers(Callback):
         self.handles = []
         self.learn.pred = self.pred.float()
 
-# %% ../nbs/09_train.ipynb #e4a20e22
+# %% ../nbs/09_train.ipynb #7c05a05b
 def _active(cb): return not hasattr(cb.learn, 'lr_finder') and not hasattr(cb, 'gather_preds')
 
 class EMA(Callback):
     "Exponential moving average of weights and statistics; validates with it and ends with it"
     order = 62
-    def __init__(self, decay=.998): self.decay,self.avg = decay,None # Share of the average that each step keeps
-    def _live(self): return [v for v in self.model.state_dict().values() if v.is_floating_point()]
+    def __init__(self, decay=.998): self.decay,self.avg,self.swapped = decay,None,False # Share of the average that each step keeps
+    def _live(self): return [v for v in self.model.state_dict(keep_vars=True).values() if v.is_floating_point()] # the weights themselves
     def before_fit(self):
         self.run = _active(self)
-        if self.run and self.avg is None: self.avg,self.n = [v.clone() for v in self._live()],0
+        if not self.run: return
+        if self.swapped: self.swap() # an interrupt in mid-validation left them so
+        self.avg,self.n = [v.detach().clone() for v in self._live()],0
     def after_batch(self):
         if not self.training: return
         self.n += 1
         with torch.no_grad(): torch._foreach_lerp_(self.avg, self._live(), 1-min(self.decay, (1+self.n)/(10+self.n)))
     def swap(self):
-        with torch.no_grad():
-            for p,a in zip(self._live(), self.avg): p.data,a.data = a.data,p.data
-    def before_validate(self): self.swap()
-    def after_validate(self): self.swap()
+        self.swapped = not self.swapped
+        for i,p in enumerate(self._live()): p.data,self.avg[i] = self.avg[i],p.data
+    def before_validate(self):
+        if self.avg: self.swap()
+    def after_validate(self):
+        if self.avg: self.swap()
     def after_fit(self):
         with torch.no_grad():
             for p,a in zip(self._live(), self.avg): p.copy_(a)
         self.avg = None
 
-# %% ../nbs/09_train.ipynb #375e6a26
+# %% ../nbs/09_train.ipynb #f0f2f887
 class VoteHead(Callback):
     "While training, also predict the shares of FER+ votes from the features before `model.head`; then forget how"
     order = 5
     def __init__(self, weight=.5): self.weight,self.handle = weight,None # Weight of its cross entropy beside the loss
     def before_fit(self):
         self.run = _active(self) and self.dls.train.dataset.votes is not None
+        if self.handle: self.handle.remove()
         if self.run: self.handle = self.model.head.register_forward_pre_hook(lambda m,i: setattr(self, 'pooled', i[0]))
     def after_loss(self):
         if not self.training: return
@@ -265,7 +269,7 @@ def split_params(model): # [parameters of the body, parameters of the head], for
     ids |= {id(p) for n,p in model.named_parameters() if n.startswith('vote_head')}
     return L([p for p in model.parameters() if id(p) not in ids], [p for p in model.parameters() if id(p) in ids])
 
-# %% ../nbs/09_train.ipynb #b4474536
+# %% ../nbs/09_train.ipynb #eaadbe67
 def fer_learner(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     model='nano', # Name for `create_model`, or a module
@@ -288,7 +292,9 @@ def fer_learner(
     if seed is not None: set_seed(seed)
     if votes and mixup: raise ValueError("votes and mixup: a blend of two faces has no votes of its own; set one of them to 0")
     if isinstance(model, str): model = create_model(model, n_classes=len(faces.classes), weights=weights)
-    if start: load_weights(model, start)
+    if start:
+        known = load_weights(model, start).get('classes')
+        if known not in (None, ','.join(faces.classes)): raise ValueError(f"{start}: its classes are {known}, those of the faces {','.join(faces.classes)}")
     if augment and augment.get('crop') and not hasattr(model, 'features'): augment = {**augment, 'crop':None} # dense layers want whole faces
     dls = face_dls(faces, bs, augment, sampler, device)
     if isinstance(loss, str): loss = create_loss(loss, counts=faces.subset('train').counts, **(loss_args or {}))
@@ -321,7 +327,7 @@ def get_recipe(
         name = RECIPES[name]
     return {**copy.deepcopy(name), **changes}
 
-# %% ../nbs/09_train.ipynb #8046f135
+# %% ../nbs/09_train.ipynb #0514cacc
 def run_record(
     faces:Faces,
     recipe:dict,
@@ -329,9 +335,9 @@ def run_record(
 )->dict: # What must be equal for a run to be continued, and what a reader wants to know
     "Recipe, seed, data and versions of a run"
     return dict(recipe=recipe, seed=seed, data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), classes=list(faces.classes),
-                versions={p: version(p) for p in ('torch','fastai','numpy')}, python=platform.python_version(), threads=torch.get_num_threads())
+                versions={p: version(p) for p in ('torch','fastai','numpy')}, python=platform.python_version(), threads=torch.get_num_threads(), bf16=bf16_pays('cuda' if torch.cuda.is_available() else 'cpu'))
 
-# %% ../nbs/09_train.ipynb #c854554a
+# %% ../nbs/09_train.ipynb #ce1e72c7
 def _random_state(dls):
     np_state = np.random.get_state()
     return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], python=random.getstate(),
@@ -339,7 +345,7 @@ def _random_state(dls):
 
 def _set_random_state(dls, s):
     torch.set_rng_state(s['torch'])
-    if s['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(s['cuda'])
+    if s['cuda'] and len(s['cuda'])==torch.cuda.device_count(): torch.cuda.set_rng_state_all(s['cuda'])
     random.setstate(s['python'])
     np.random.set_state((s['numpy'][0], np.array(s['numpy'][1], dtype=np.uint32), *s['numpy'][2:]))
     dls.train.rng.setstate(s['loader'])
@@ -367,39 +373,44 @@ def save_whole(
 def _plain(opt): # plain containers and numbers, which `torch.load` reads without running code
     return dict(state=list(opt['state']), hypers=[{k: float(v) if isinstance(v, (float,np.floating)) else v for k,v in h.items()} for h in opt['hypers']])
 
-# %% ../nbs/09_train.ipynb #7285fe83
+# %% ../nbs/09_train.ipynb #ea518f39
 class Checkpoint(Callback):
     "Save all that the next epoch depends on; continue from it, bit for bit on CPU"
     order = 90
-    def __init__(self, path, record): self.path,self.record,self.state = Path(path),record,None
+    def __init__(self, path, record): self.path,self.record,self.state,self.seconds = Path(path),record,None,np.zeros(2)
     def load(self):
         "The epoch to start with: 0 if there is no checkpoint; a ValueError if it is another run's"
         if not self.path.exists(): return 0
-        try: self.state = torch.load(self.path, weights_only=True)
-        except Exception as e: raise ValueError(f"{self.path.absolute()}: not a checkpoint ({type(e).__name__}); delete it to start anew") from e
+        try: self.state = torch.load(self.path, weights_only=True, map_location='cpu')
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e: raise ValueError(f"{self.path.absolute()}: not a checkpoint ({type(e).__name__}); delete it to start anew") from e
         for k in ('recipe','seed','fingerprint','classes'):
             old,new = self.state['record'][k],self.record[k]
             if old!=new: raise ValueError(f"{self.path.absolute()} belongs to another run: its {k} is {old}, this one's {new}. Choose another path, or delete it")
+        for k in ('versions','threads','bf16'):
+            old,new = self.state['record'][k],self.record[k]
+            if old!=new: print(f"Continued with other {k} than before ({old}, now {new}): the result will not be the same to the bit")
+        self.seconds = np.array(self.state['seconds'])
         return self.state['epoch']
     def before_fit(self):
         self.run = _active(self)
+        self.since = np.array([time.time(), time.process_time()])-self.seconds
         if not self.run or not self.state: return
         s = self.state
         self.model.load_state_dict(s['model'])
-        self.opt.load_state_dict(s['opt'])
+        self.opt.load_state_dict(to_device(s['opt'], self.dls.device))
         if hasattr(self,'ema'): self.ema.n = s['n']; [a.copy_(b) for a,b in zip(self.ema.avg, s['avg'])]
         self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = s['smooth']
-        if s['stop']: self.learn.early_stopping.wait,self.learn.early_stopping.best = s['stop']
     def before_epoch(self):
         if self.state and self.epoch==self.state['epoch']: _set_random_state(self.dls, self.state['random'])
     def after_epoch(self):
         if self.state and self.epoch<self.state['epoch']: return
         ema = getattr(self.learn, 'ema', None)
-        smooth,stop = self.recorder.smooth_loss,getattr(self.learn, 'early_stopping', None)
-        save_whole(dict(record=self.record, epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), random=_random_state(self.dls),
-                        avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val), stop=stop and (stop.wait, float(stop.best))), self.path)
+        smooth = self.recorder.smooth_loss
+        self.seconds = np.array([time.time(), time.process_time()])-self.since # by the clock and of the processor, killed runs' last epochs left out
+        save_whole(dict(record=self.record, seconds=self.seconds.tolist(), epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), random=_random_state(self.dls),
+                        avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val)), self.path)
 
-# %% ../nbs/09_train.ipynb #2d39ef1b
+# %% ../nbs/09_train.ipynb #6c23833a
 class RunLog(CSVLogger):
     "fastai's CSVLogger for a run that may be continued at epoch `start`"
     def __init__(self, fname='history.csv', start=0): super().__init__(fname); self.start = start
@@ -407,9 +418,12 @@ class RunLog(CSVLogger):
         if not _active(self): return
         path = self.path/self.fname
         done = path.read_text().splitlines()[1:] if self.start and path.exists() else []
-        super().before_fit()
-        for line in done:
-            if int(line.split(',')[0])<self.start: self.file.write(line+'\n')
+        lines = [','.join(self.recorder.metric_names), *(l for l in done if l and int(l.split(',')[0])<self.start)]
+        part = path.with_name(path.name+'.part')
+        part.write_text('\n'.join(lines)+'\n')
+        part.replace(path) # at no moment are the old epochs gone
+        self.file = path.open('a')
+        self.old_logger,self.learn.logger = self.logger,self._write_line
     def _write_line(self, log):
         if log[0]>=self.start: super()._write_line(log)
 
@@ -457,6 +471,15 @@ class MLflowCallback(Callback):
         self.mlflow.end_run()
         self.mlflow = None
 
+# %% ../nbs/09_train.ipynb #d589dc80
+class EarlyStop(Callback):
+    "End a run when `patience` epochs have brought no lower validation loss; it asks the log, so that a continued run stops where an undisturbed one would"
+    order = 75
+    def __init__(self, patience): self.patience = patience
+    def before_epoch(self):
+        losses = self.learn.run_log.read_log().valid_loss.to_numpy()
+        if len(losses) and len(losses)-1-losses.argmin()>=self.patience: raise CancelFitException()
+
 # %% ../nbs/09_train.ipynb #23dfe26b
 class Cut(Callback):
     "End the run after `epoch` epochs, as if the power had gone between two of them; for tests"
@@ -465,7 +488,7 @@ class Cut(Callback):
     def after_epoch(self):
         if self.epoch+1>=self.stop: raise CancelFitException()
 
-# %% ../nbs/09_train.ipynb #3e31e22c
+# %% ../nbs/09_train.ipynb #f635c5a2
 def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
@@ -488,21 +511,25 @@ def train(
     epochs,lr,shape,patience = r.pop('epochs'),r.pop('lr'),r.pop('schedule'),r.pop('patience',None)
     if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
     learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
+    if recipe.get('start'): recipe['start'] = f"{Path(recipe['start']).parent.name}, {hashlib.sha256(Path(recipe['start']).read_bytes()).hexdigest()[:12]}" # what it is, not where
     record = run_record(faces, recipe, seed)
     path.mkdir(parents=True, exist_ok=True)
     ckpt = Checkpoint(path/'checkpoint.pt', record)
     start = ckpt.load()
     (path/'record.json').write_text(json.dumps(record, indent=1))
     extra = [ckpt, RunLog(start=start), *cbs]
-    if patience: extra.append(EarlyStoppingCallback(patience=patience))
+    if patience: extra.append(EarlyStop(patience))
     if track: extra.append(MLflowCallback(record, start))
     if shape=='one_cycle': learn.fit_one_cycle(epochs, lr, cbs=extra, start_epoch=start)
     else: learn.fit(epochs, lr, cbs=extra, start_epoch=start)
-    if hasattr(learn.model, 'vote_head'): del learn.model.vote_head
+    if hasattr(learn.model, 'vote_head'):
+        del learn.model.vote_head
+        learn.remove_cbs([cb for cb in learn.cbs if isinstance(cb, VoteHead)])
+        learn.opt = None
     save_weights(learn.model, path/'model.safetensors', recipe['model'], faces.classes, seed=seed, data=faces.name, fingerprint=faces.fingerprint)
     return learn
 
-# %% ../nbs/09_train.ipynb #be2b1941
+# %% ../nbs/09_train.ipynb #3affe15d
 def predict_faces(
     model, # Out of `create_model` or a Learner's `.model`
     images, # uint8 (N, H, W)
@@ -515,7 +542,7 @@ def predict_faces(
     device,training,out = next(model.parameters()).device,model.training,[]
     try:
         model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
             for i in range(0, len(images), bs):
                 x = torch.as_tensor(np.ascontiguousarray(images[i:i+bs]), device=device)[:,None].float()/255
                 p = model(x).softmax(1)

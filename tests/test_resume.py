@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 pytest.importorskip('torch')
+pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='no SIGKILL on this system')
 
 SCRIPT = '''
 import sys, time, torch
@@ -17,7 +18,7 @@ class Signal(Callback):
     "Says where the run is, and dawdles there, so that the test can kill it in mid-epoch"
     order = 200
     def after_batch(self):
-        if self.training and self.epoch==2 and self.iter==3 and len(sys.argv)>2: print('mid-epoch', flush=True); time.sleep(60)
+        if self.training and len(sys.argv)>2 and self.epoch==int(sys.argv[2]) and self.iter==3: print('mid-epoch', flush=True); time.sleep(60)
 
 faces = synthetic_faces(500, random_state=0)
 learn = train(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3, sampler=.5, augment=AUGMENT, cbs=[Signal()])
@@ -32,20 +33,24 @@ def test_sigkill_in_mid_epoch(tmp_path):
     script = tmp_path/'run.py'
     script.write_text(SCRIPT)
     def start(*args): return subprocess.Popen([sys.executable, str(script), *map(str,args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    killed = start(tmp_path/'cut', 'stop')
-    for line in killed.stdout:
-        if 'mid-epoch' in line: break
-    else: pytest.fail('the run ended before it could be killed')
-    assert (tmp_path/'cut/checkpoint.pt').exists() and not (tmp_path/'cut/model.safetensors').exists()
-    (tmp_path/'cut/checkpoint.pt.part').write_bytes(b'half a checkpoint') # what a kill while writing leaves behind
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait()==-signal.SIGKILL
+    for epoch in (1,2): # killed once, and once more after it went on
+        killed = start(tmp_path/'cut', epoch)
+        for line in killed.stdout:
+            if 'mid-epoch' in line: break
+        else: pytest.fail('the run ended before it could be killed')
+        assert (tmp_path/'cut/checkpoint.pt').exists() and not (tmp_path/'cut/model.safetensors').exists()
+        assert pd.read_csv(tmp_path/'cut/history.csv').epoch.tolist()==list(range(epoch))
+        (tmp_path/'cut/checkpoint.pt.part').write_bytes(b'half a checkpoint') # what a kill while writing leaves behind
+        killed.kill()
+        assert killed.wait()==-signal.SIGKILL
     for name in ('cut','whole'):
         p = start(tmp_path/name)
         out = p.communicate(timeout=600)[0]
         assert p.returncode==0, out[-3000:]
     a,b = weights(tmp_path/'whole'),weights(tmp_path/'cut')
     assert a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    a,b = (torch.load(tmp_path/n/'checkpoint.pt', weights_only=True) for n in ('whole','cut'))
+    assert all(torch.equal(a['model'][k], b['model'][k]) for k in a['model']) and all(map(torch.equal, a['avg'], b['avg'])) # in full precision
     logs = [pd.read_csv(tmp_path/n/'history.csv') for n in ('whole','cut')]
     assert logs[1].epoch.tolist()==[0,1,2,3] # one header, each epoch once
     pd.testing.assert_frame_equal(*(l.drop(columns='time') for l in logs))

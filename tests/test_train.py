@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
+from fastai.callback.core import Callback
 from fer_nbdev.core import FIVE, Faces
 from fer_nbdev.models import create_model, list_models
 from fer_nbdev.synthetic import synthetic_faces
@@ -24,6 +25,31 @@ def fitted(faces, seed, **kwargs):
 def test_same_seed_same_weights(faces):
     a,b,c = (state(fitted(faces, s)) for s in (1,1,2))
     assert same(a, b) and not same(a, c)
+
+class Reference(Callback):
+    "The average that `EMA` should arrive at, kept apart"
+    order = 61
+    def live(self): return [v for v in self.model.state_dict().values() if v.is_floating_point()]
+    def before_fit(self): self.avg,self.k = [v.clone() for v in self.live()],0
+    def after_batch(self):
+        if not self.training: return
+        self.k += 1
+        for a,v in zip(self.avg, self.live()): a.lerp_(v, 1-min(.9, (1+self.k)/(10+self.k)))
+
+def test_ema_is_the_average(faces):
+    ref = Reference()
+    learn = fer_learner(faces, 'nano', bs=64, ema=.9, seed=0)
+    with learn.no_bar(), learn.no_logging(): learn.fit(3, 1e-3, cbs=[ref])
+    live = [v for v in learn.model.state_dict().values() if v.is_floating_point()]
+    assert all(torch.allclose(a, v, atol=1e-6) for a,v in zip(ref.avg, live))
+    before,last = state(learn),learn.recorder.values[-1][1]
+    with learn.no_bar(): loss = learn.validate()[0]
+    assert same(before, state(learn)) and abs(loss-last)<1e-3 # what it validated with is what it ended with
+
+def test_trains_on_after_a_run_with_votes(faces, tmp_path):
+    votes = np.random.default_rng(0).integers(0, 4, (len(faces),10))
+    learn = train(Faces(faces.images, faces.labels, faces.split, votes=votes), 'nano', tmp_path, epochs=1, bs=64)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-4)
 
 def test_mixup_and_sampler_train(faces):
     assert np.isfinite(fitted(faces, 0, mixup=.4, sampler=1.).recorder.losses[-1])
@@ -77,8 +103,15 @@ def test_every_model_trains(faces):
         learn.loss_func(learn.model(x.as_subclass(torch.Tensor)), y.as_subclass(torch.Tensor)).backward()
 
 def test_flat_recipe_stops_early(faces, tmp_path):
-    learn = train(faces, 'emojify', tmp_path, epochs=5, lr=0., patience=1) # nothing is learnt at a rate of 0
-    assert learn.epoch<4
+    args = dict(recipe='emojify', epochs=6, lr=0., patience=1) # nothing is learnt at a rate of 0
+    train(faces, path=tmp_path/'whole', **args)
+    log = (tmp_path/'whole/history.csv').read_text()
+    assert 2<=len(log.splitlines())-1<6
+    from fer_nbdev.train import Cut
+    train(faces, path=tmp_path/'cut', cbs=[Cut(1)], **args)
+    train(faces, path=tmp_path/'cut', **args)
+    train(faces, path=tmp_path/'cut', **args) # once more: it had stopped, and stays so
+    assert [l.split(',')[:-1] for l in (tmp_path/'cut/history.csv').read_text().splitlines()]==[l.split(',')[:-1] for l in log.splitlines()]
 
 def test_tracked_by_mlflow(faces, tmp_path):
     mlflow = pytest.importorskip('mlflow')

@@ -24,7 +24,7 @@ def stages(name):
     "The records of a run and of those that it started from, first to last"
     run = json.loads((HERE/'results'/f'{name}.json').read_text())
     start = run['record']['recipe'].get('start')
-    return ([] if start is None else stages(Path(start).parent.name))+[run]
+    return ([] if start is None else stages(start.split(',')[0]))+[run]
 
 def final_evaluation(name, faces, leaky):
     "The figures of the released file `name`, in two rows: all of `test`, and its part without twins elsewhere"

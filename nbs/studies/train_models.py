@@ -4,7 +4,7 @@ Each run goes to `nbs/studies/runs/<name>/` (git-ignored) and can be killed and 
 Its log, record and figures on `valid` go to `nbs/studies/results/`, which is committed.
 Nothing here sees `test`.
 """
-import json, os, resource, shutil, sys, time
+import json, os, shutil, sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 OURS = {k: RECIPES['nano'][k] for k in ('lr','schedule','bs','ema','wd','loss_args')}
 RUNS = dict(
     small_first=dict(recipe='small'),
-    small=dict(recipe='finish', model='small', start='small_first', epochs=16, lr=1.5e-3),
+    small=dict(recipe='finish', model='small', start='small_first', epochs=8, lr=5e-4, sampler=None),
     nano_first=dict(recipe='nano'),
     nano=dict(recipe='finish', model='nano', start='nano_first'),
     nano_published=dict(recipe='nano', published=True), # twins left in, so that others' figures can be read
@@ -35,10 +35,9 @@ def run(name, recipe, classes=None, published=False, seed=0, **changes):
     faces = faces if published else clean_split(faces)
     faces = faces[faces.split!='test']
     path = HERE/'runs'/name
-    if 'start' in changes: changes['start'] = os.path.relpath(HERE/'runs'/changes['start']/'model.safetensors')
-    t,cpu = time.time(),time.process_time()
+    if 'start' in changes: changes['start'] = str(HERE/'runs'/changes['start']/'model.safetensors')
     learn = train(faces, recipe, path, seed=seed, **changes)
-    wall,cpu = time.time()-t,time.process_time()-cpu
+    wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     valid = faces.subset('valid')
     y_prob = predict_faces(learn.model, valid.images)
     np.save(path/'valid_probs.npy', y_prob)
