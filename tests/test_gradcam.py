@@ -215,7 +215,8 @@ def test_region_shares():
     torch.testing.assert_close(region_shares(torch.ones(1,48,48)), torch.full((1,3), 1/3))
 
 
-def test_imports_nothing_of_ours(root):
-    "`gradcam` knows tensors and modules, nothing else of the package"
+def test_imports_nothing_else_of_ours(root):
+    "`gradcam` knows tensors and modules; of the package only how to name a missing extra"
+    import re
     source = (root/'fer_nbdev'/'gradcam.py').read_text()
-    assert 'from .' not in source and 'fer_nbdev' not in source.split('__all__')[1].replace('nbs/','')
+    assert re.findall(r'^from (?:fer_nbdev)?\.\S* import .*', source, re.M)==['from .core import require']
