@@ -329,8 +329,8 @@ def split_off_valid(
         split[rng.permutation(i)[:round(len(i)*frac)]] = 'valid'
     return split
 
-# %% ../nbs/02_data.ipynb #f4fe6d0c
-def _name(n, path): return 'FER-2013' if n in (35887,28709) else f'faces of {Path(path).name}'
+# %% ../nbs/02_data.ipynb #b17f0ca8
+def _name(n, path): return 'FER-2013' if n==35887 else f'faces of {Path(path).name}'
 
 def from_csv(fs:Files, name:str): # -> Faces, notes
     "Faces from Kaggle's csv"
@@ -408,7 +408,7 @@ def _encoded(col, where): # A pyarrow column of bytes, or of structs with `bytes
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind): return col.to_pylist()
     raise ValueError(f"{where}: column image holds {kind}, expected encoded bytes (png, webp...), alone or in a struct with `bytes`")
 
-# %% ../nbs/02_data.ipynb #6f9d01c5
+# %% ../nbs/02_data.ipynb #2b94ba24
 def from_parquet(fs:Files, names): # -> Faces, notes
     "Faces from parquet with the columns `usage`, `emotion` and `image` (encoded bytes)"
     import pyarrow as pa, pyarrow.parquet as pq
@@ -422,9 +422,10 @@ def from_parquet(fs:Files, names): # -> Faces, notes
     t = pa.concat_tables(tables, promote_options='default').combine_chunks()
     col = lambda k: t[k].to_numpy()
     usage,labels,n = col('usage'),col('emotion'),len(t)
-    for i,(u,l) in enumerate(zip(usage, labels)):
-        if u not in SPLITS or l not in range(7): raise ValueError(f"{fs.where(names[0])}: row {i}: usage '{u}', emotion '{l}', expected {', '.join(SPLITS)} and 0 to 6")
-    images,notes = decode_faces((f"{fs.where(names[0]) if len(names)==1 else fs.path}: image {i}", b) for i,b in enumerate(_encoded(t['image'], fs.where(names[0]))))
+    at = [(fs.where(n),i) for n,part in zip(names, tables) for i in range(len(part))] # file and row
+    for (where,i),u,l in zip(at, usage, labels):
+        if u not in SPLITS or l not in range(7): raise ValueError(f"{where}: row {i}: usage '{u}', emotion '{l}', expected {', '.join(SPLITS)} and 0 to 6")
+    images,notes = decode_faces((f'{where}: image {i}', b) for (where,i),b in zip(at, _encoded(t['image'], fs.where(names[0]))))
     votes = np.stack([col(f'ferplus_{v}') for v in VOTES], 1) if f'ferplus_{VOTES[0]}' in t.column_names else None
     info = pd.DataFrame(dict(row=col('row') if 'row' in t.column_names else np.arange(n), blurred=col('blurred') if 'blurred' in t.column_names else votes is not None and votes[:,VOTES.index('NF')]==10))
     f = Faces(images, labels, np.array([SPLITS[u] for u in usage]), votes, info=info, name=_name(n, fs.path/names[0]))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['AUGMENT', 'RECIPES', 'TensorFace', 'FaceData', 'FaceDL', 'random_affine', 'random_light', 'random_erase', 'ToFloat',
            'Augment', 'face_dls', 'bf16_pays', 'Numbers', 'EMA', 'VoteHead', 'split_params', 'fer_learner',
-           'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'EarlyStop', 'Cut',
-           'train', 'predict_faces']
+           'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'EarlyStop', 'train',
+           'predict_faces']
 
 # %% ../nbs/09_train.ipynb #f6233fb4
 from .core import require
@@ -14,7 +14,7 @@ from .core import require
 # %% ../nbs/09_train.ipynb #33750a66
 require('train', 'fastai')
 
-# %% ../nbs/09_train.ipynb #26b38c47
+# %% ../nbs/09_train.ipynb #10119cfa
 import copy, difflib, hashlib, inspect, json, math, os, pickle, platform, random, time
 from importlib.metadata import version
 from pathlib import Path
@@ -36,7 +36,7 @@ from fastai.optimizer import Adam
 from fastai.torch_core import TensorImageBW, TensorCategory, set_seed, to_device
 from .core import EMOTIONS, Faces
 from .losses import create_loss
-from .models import create_model, load_weights, save_weights
+from .models import create_model, save_weights
 from .resample import sampling_weights
 
 # %% ../nbs/09_train.ipynb #011e59bb
@@ -100,25 +100,24 @@ class FaceDL(TfmdDL):
         elif not isinstance(dataset, FaceData): dataset = self._data(dataset); dataset.vocab = self.vocab
         return super().new(dataset, cls, **kwargs)
 
-# %% ../nbs/09_train.ipynb #a6f98077
+# %% ../nbs/09_train.ipynb #ca31f99f
 def random_affine(
     x:Tensor, # float (N, 1, H, W)
     rotation=15., # Largest angle, degrees
     scale=.15, # Largest change of size, as a share
     shift=.12, # Largest move, as a share of the side
     flip=.5, # Probability of a mirror image
-    crop=None, # Side of a window to cut out, pixels; the face keeps its scale
-)->Tensor: # (N, 1, H, W) or (N, 1, crop, crop), new borders filled by reflection
+)->Tensor: # (N, 1, H, W), new borders filled by reflection
     "One random affine map for each face of a batch"
-    n,dev,side = len(x),x.device,crop or x.shape[-1]
+    n,dev,side = len(x),x.device,x.shape[-1]
     def draw(limit): return torch.empty(n,1,1, device=dev).uniform_(-limit, limit)
-    angle,size = draw(math.radians(rotation)),(1+draw(scale))*side/x.shape[-1]
+    angle,size = draw(math.radians(rotation)),1+draw(scale)
     mirror = torch.where(torch.rand(n,1,1, device=dev)<flip, -1., 1.)
     cos,sin = torch.cos(angle)*size,torch.sin(angle)*size
     u = (torch.arange(side, device=dev)*2+1)/side-1 # pixel centres, from -1 to 1
-    v = u[:,None]
-    grid = torch.stack([cos*mirror*u+(draw(2*shift)-sin*v), sin*mirror*u+(draw(2*shift)+cos*v)], -1)
-    return F.grid_sample(x, grid, padding_mode='reflection', align_corners=False)
+    across = torch.stack([cos*mirror*u+draw(2*shift), sin*mirror*u+draw(2*shift)], 1) # (N, 2, 1, side): what a column adds to x and y
+    down = torch.stack([-sin*u, cos*u], 1).transpose(2,3) # (N, 2, side, 1): what a row adds
+    return F.grid_sample(x, (across+down).permute(0,2,3,1), padding_mode='reflection', align_corners=False)
 
 # %% ../nbs/09_train.ipynb #d48b7a8e
 def random_light(
@@ -130,7 +129,7 @@ def random_light(
     mean = x.mean((1,2,3), keepdim=True)
     return ((x-mean)*(1+draw(light))+mean+draw(light/2)).clamp(0,1)
 
-# %% ../nbs/09_train.ipynb #5ecaa6eb
+# %% ../nbs/09_train.ipynb #eb907b25
 def random_erase(
     x:Tensor, # float (N, 1, H, W)
     p=.5, # Share of the faces that lose a box
@@ -141,8 +140,8 @@ def random_erase(
     def inside(size):
         centre,half = torch.rand(n, device=dev)*size,(.15+torch.rand(n, device=dev)*.85)*side*size/2
         return (torch.arange(size, device=dev)[None]-centre[:,None]).abs()<half[:,None]
-    box = inside(h)[:,None,:,None] & inside(w)[:,None,None,:] & (torch.rand(n, device=dev)<p).view(n,1,1,1)
-    return torch.where(box, torch.rand(n,1,1,1, device=dev), x)
+    rows,columns = inside(h) & (torch.rand(n, device=dev)<p)[:,None],inside(w)
+    return torch.where(rows[:,None,:,None] & columns[:,None,None,:], torch.rand(n,1,1,1, device=dev), x)
 
 # %% ../nbs/09_train.ipynb #d0e299f8
 class ToFloat(Transform):
@@ -150,14 +149,14 @@ class ToFloat(Transform):
     order = 10
     def encodes(self, x:TensorFace): return TensorFace(x.as_subclass(Tensor).float()/255)
 
-# %% ../nbs/09_train.ipynb #83c19470
-AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, crop=40, light=.25, erase=.5)
+# %% ../nbs/09_train.ipynb #687548af
+AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, light=.25, erase=.5)
 class Augment(Transform):
     "Random affine map, light and erasing of training batches"
     order,split_idx = 20,0
-    def __init__(self, rotation=0., scale=0., shift=0., flip=0., crop=None, light=0., erase=0.):
+    def __init__(self, rotation=0., scale=0., shift=0., flip=0., light=0., erase=0.):
         super().__init__()
-        self.affine,self.light,self.erase = dict(rotation=rotation, scale=scale, shift=shift, flip=flip, crop=crop),light,erase
+        self.affine,self.light,self.erase = dict(rotation=rotation, scale=scale, shift=shift, flip=flip),light,erase
     def encodes(self, x:TensorFace):
         t = x.as_subclass(Tensor)
         if any(self.affine.values()): t = random_affine(t, **self.affine)
@@ -269,20 +268,19 @@ def split_params(model): # [parameters of the body, parameters of the head], for
     ids |= {id(p) for n,p in model.named_parameters() if n.startswith('vote_head')}
     return L([p for p in model.parameters() if id(p) not in ids], [p for p in model.parameters() if id(p) in ids])
 
-# %% ../nbs/09_train.ipynb #eaadbe67
+# %% ../nbs/09_train.ipynb #16d5a146
 def fer_learner(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     model='nano', # Name for `create_model`, or a module
     loss='cross_entropy', # Name for `create_loss`, or a loss function
     sampler=None, # None, or the power of `sampling_weights`: 0 as is, 1 balanced
     bs=128, # Batch size
-    augment=AUGMENT, # Arguments of `Augment`, or None; `crop` is left out for models without `features`
+    augment=AUGMENT, # Arguments of `Augment`, or None
     mixup=0., # Alpha of fastai's MixUp; 0 is none
     ema=None, # Decay of `EMA`, or None
     votes=0., # Weight of `VoteHead`; 0 is none
     wd=.05, # Decoupled weight decay (Loshchilov & Hutter 2019)
     weights=None, # For `create_model`
-    start=None, # `.safetensors` file to start from, such as another run's
     loss_args=None, # More arguments for `create_loss`
     seed=None, # Seeds Python, NumPy and PyTorch
     bf16=None, # None: where `bf16_pays`
@@ -292,10 +290,6 @@ def fer_learner(
     if seed is not None: set_seed(seed)
     if votes and mixup: raise ValueError("votes and mixup: a blend of two faces has no votes of its own; set one of them to 0")
     if isinstance(model, str): model = create_model(model, n_classes=len(faces.classes), weights=weights)
-    if start:
-        known = load_weights(model, start).get('classes')
-        if known not in (None, ','.join(faces.classes)): raise ValueError(f"{start}: its classes are {known}, those of the faces {','.join(faces.classes)}")
-    if augment and augment.get('crop') and not hasattr(model, 'features'): augment = {**augment, 'crop':None} # dense layers want whole faces
     dls = face_dls(faces, bs, augment, sampler, device)
     if isinstance(loss, str): loss = create_loss(loss, counts=faces.subset('train').counts, **(loss_args or {}))
     cbs = [Numbers(bf16)]
@@ -309,13 +303,13 @@ def fer_learner(
     return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
                     splitter=split_params, cbs=cbs+list(kwargs.pop('cbs', [])), path=Path(path), **kwargs)
 
-# %% ../nbs/09_train.ipynb #fc7c296e
+# %% ../nbs/09_train.ipynb #614b2314
+_OURS = dict(epochs=60, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1))
 RECIPES = dict(
     emojify=dict(model='emojify_cnn', epochs=25, lr=1e-3, schedule='flat', bs=64, augment=None, wd=0.),
-    nano=dict(model='nano', epochs=50, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1)),
-    small=dict(model='small', epochs=50, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1)),
-    finish=dict(model='small', epochs=25, lr=2e-3, schedule='one_cycle', bs=128, augment={**AUGMENT,'crop':None,'erase':.3}, ema=.998, votes=.2, wd=.05, sampler=.3, loss_args=dict(eps=.1)),
-    base=dict(model='base', epochs=90, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.999, votes=.5, wd=.05, loss_args=dict(eps=.1)),
+    nano=dict(model='nano', **_OURS, sampler=.3),
+    small=dict(model='small', **_OURS),
+    base=dict(model='base', **{**_OURS, 'epochs':90, 'ema':.999}),
 )
 def get_recipe(
     name, # One of `RECIPES`, or a dict
@@ -327,14 +321,16 @@ def get_recipe(
         name = RECIPES[name]
     return {**copy.deepcopy(name), **changes}
 
-# %% ../nbs/09_train.ipynb #0514cacc
+# %% ../nbs/09_train.ipynb #117808d2
 def run_record(
     faces:Faces,
     recipe:dict,
     seed:int,
 )->dict: # What must be equal for a run to be continued, and what a reader wants to know
     "Recipe, seed, data and versions of a run"
-    return dict(recipe=recipe, seed=seed, data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), classes=list(faces.classes),
+    votes = None if faces.votes is None else hashlib.sha256(np.ascontiguousarray(faces.votes)).hexdigest()[:12]
+    blurred = 0 if faces.info is None or 'blurred' not in faces.info else int(faces.info.blurred.sum())
+    return dict(recipe=recipe, seed=seed, data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), votes=votes, blurred=blurred, classes=list(faces.classes),
                 versions={p: version(p) for p in ('torch','fastai','numpy')}, python=platform.python_version(), threads=torch.get_num_threads(), bf16=bf16_pays('cuda' if torch.cuda.is_available() else 'cpu'))
 
 # %% ../nbs/09_train.ipynb #ce1e72c7
@@ -373,7 +369,7 @@ def save_whole(
 def _plain(opt): # plain containers and numbers, which `torch.load` reads without running code
     return dict(state=list(opt['state']), hypers=[{k: float(v) if isinstance(v, (float,np.floating)) else v for k,v in h.items()} for h in opt['hypers']])
 
-# %% ../nbs/09_train.ipynb #ea518f39
+# %% ../nbs/09_train.ipynb #5707c693
 class Checkpoint(Callback):
     "Save all that the next epoch depends on; continue from it, bit for bit on CPU"
     order = 90
@@ -383,8 +379,8 @@ class Checkpoint(Callback):
         if not self.path.exists(): return 0
         try: self.state = torch.load(self.path, weights_only=True, map_location='cpu')
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e: raise ValueError(f"{self.path.absolute()}: not a checkpoint ({type(e).__name__}); delete it to start anew") from e
-        for k in ('recipe','seed','fingerprint','classes'):
-            old,new = self.state['record'][k],self.record[k]
+        for k in ('recipe','seed','fingerprint','votes','blurred','classes'):
+            old,new = self.state['record'].get(k),self.record[k]
             if old!=new: raise ValueError(f"{self.path.absolute()} belongs to another run: its {k} is {old}, this one's {new}. Choose another path, or delete it")
         for k in ('versions','threads','bf16'):
             old,new = self.state['record'][k],self.record[k]
@@ -480,15 +476,7 @@ class EarlyStop(Callback):
         losses = self.learn.run_log.read_log().valid_loss.to_numpy()
         if len(losses) and len(losses)-1-losses.argmin()>=self.patience: raise CancelFitException()
 
-# %% ../nbs/09_train.ipynb #23dfe26b
-class Cut(Callback):
-    "End the run after `epoch` epochs, as if the power had gone between two of them; for tests"
-    order = 100
-    def __init__(self, epoch): self.stop = epoch
-    def after_epoch(self):
-        if self.epoch+1>=self.stop: raise CancelFitException()
-
-# %% ../nbs/09_train.ipynb #f635c5a2
+# %% ../nbs/09_train.ipynb #87e6a737
 def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
@@ -511,7 +499,6 @@ def train(
     epochs,lr,shape,patience = r.pop('epochs'),r.pop('lr'),r.pop('schedule'),r.pop('patience',None)
     if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
     learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
-    if recipe.get('start'): recipe['start'] = f"{Path(recipe['start']).parent.name}, {hashlib.sha256(Path(recipe['start']).read_bytes()).hexdigest()[:12]}" # what it is, not where
     record = run_record(faces, recipe, seed)
     path.mkdir(parents=True, exist_ok=True)
     ckpt = Checkpoint(path/'checkpoint.pt', record)

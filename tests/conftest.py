@@ -1,4 +1,4 @@
-"What all tests share: they run on drawn faces, and a missing program skips a test by name, but fails it where CI=true"
+"What all tests share: they run on drawn faces, and what a missing program or package skips by name is a failure where CI=true"
 import os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
@@ -12,14 +12,28 @@ _measured = []
 def root(): return ROOT
 
 
+def not_skipped(report):
+    "The report of a test or a file of tests; a failure instead of a skip where CI=true"
+    if os.environ.get('CI') == 'true' and report.skipped and not hasattr(report, 'wasxfail'):
+        report.outcome,report.longrepr = 'failed',f"CI=true, where nothing may be skipped: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call): return not_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector): return not_skipped((yield))
+
+
 @pytest.fixture(scope='session')
 def need():
-    "`need('chromium')` -> its path; without it the test is skipped, or fails where CI=true"
+    "`need('chromium')` -> its path; without it the test is skipped"
     def _need(program, why=''):
         path = shutil.which(program)
-        if path: return path
-        message = f"{program} is not installed" + (f": {why}" if why else '')
-        (pytest.fail if os.environ.get('CI') == 'true' else pytest.skip)(message)
+        if not path: pytest.skip(f"{program} is not installed" + (f": {why}" if why else ''))
+        return path
     return _need
 
 

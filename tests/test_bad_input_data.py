@@ -158,6 +158,12 @@ def test_archive_or_parquet(tmp_path, what):
     for p in [str(tmp_path/name), *parts]: assert p in str(e.value)
 
 
+def test_parquet_folder_names_the_part(tmp_path):
+    (tmp_path/'a.parquet').write_bytes(parquet(**ENCODED))
+    (tmp_path/'b.parquet').write_bytes(parquet(**ENCODED | dict(emotion=[7])))
+    with pytest.raises(ValueError, match="b.parquet: row 0: .*emotion '7'"): load_fer(tmp_path)
+
+
 def test_damaged_inside_a_zip(tmp_path):
     b = bytearray(ok_zip)
     b[len(b)//2] ^= 255  # the file's checksum no longer fits

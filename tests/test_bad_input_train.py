@@ -53,6 +53,11 @@ def test_checkpoint_of_other_data(faces, tmp_path):
     train(faces, 'nano', tmp_path, epochs=1, bs=64)
     with pytest.raises(ValueError, match='belongs to another run: its fingerprint'): train(faces[:-1], 'nano', tmp_path, epochs=1, bs=64)
 
+def test_checkpoint_of_the_same_faces_with_other_votes(faces, tmp_path):
+    voted = Faces(faces.images, faces.labels, faces.split, votes=np.eye(10)[faces.labels], info=faces.info, name=faces.name)
+    train(voted, 'nano', tmp_path, epochs=1, bs=64)
+    with pytest.raises(ValueError, match='belongs to another run: its votes'): train(faces, 'nano', tmp_path, epochs=1, bs=64)
+
 def test_cut_short_checkpoint(faces, tmp_path):
     train(faces, 'nano', tmp_path, epochs=1, bs=64)
     whole = (tmp_path/'checkpoint.pt').read_bytes()

@@ -1,5 +1,5 @@
 "What the studies claim: one source for every figure, and released files that are the ones scored"
-import hashlib, json, subprocess, sys
+import hashlib, json, re, subprocess, sys
 
 import numpy as np
 import pytest
@@ -15,6 +15,16 @@ def test_released_files_are_the_ones_scored(root, results):
     scored = {r['file']: r['sha256'] for r in json.loads((results/'final.json').read_text())}
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in (root/'fer_nbdev/weights').glob('*.onnx')}
     assert scored==files
+
+def test_study_page_shows_the_json(root, results):
+    "The tables of first_results, figure by figure"
+    page = json.loads((root/'nbs/studies/first_results.ipynb').read_text())
+    said = ' '.join(''.join(o.get('data', {}).get('text/html', [])) for c in page['cells'] for o in c.get('outputs', []))
+    rows = [*json.loads((results/'final.json').read_text()), *(json.loads(p.read_text()) for p in results.glob('*.json') if p.stem!='final' and not p.stem.startswith('cifar'))]
+    for r in rows:
+        for k in ('accuracy','balanced_accuracy','macro_f1'):
+            m = r['metrics'][k]
+            assert f"{100*m['value']:.1f} [{100*m['low']:.1f}, {100*m['high']:.1f}]" in said, (r['name'], k)
 
 def test_every_run_has_its_log_and_record(results):
     import pandas as pd
@@ -38,5 +48,43 @@ def test_weights_and_onnx_are_one_network(name):
 
 def test_nothing_trains_on_test(root, tmp_path):
     "The one script that reads `test` is final_evaluation"
-    readers = [p.name for p in (root/'nbs/studies').glob('*.py') if "split=='test'" in p.read_text()]
+    asks = re.compile(r"split\s*==\s*'test'|subset\('test'\)|PrivateTest'\)")
+    readers = [p.name for p in (root/'nbs/studies').glob('*.py') if asks.search(p.read_text())]
     assert readers==['final_evaluation.py']
+
+@pytest.fixture
+def cifar(root, monkeypatch):
+    pytest.importorskip('torchvision')
+    monkeypatch.syspath_prepend(root/'nbs/studies')
+    import train_cifar
+    return train_cifar
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6,32,32,3), dtype=np.uint8)
+
+def test_cifar_from_parquet(cifar, tmp_path):
+    import cv2, pandas as pd
+    pd.DataFrame(dict(split=['train']*4+['test']*2, label=['cat','bird','cat','ship','ship','bird'],
+                      image=[dict(bytes=cv2.imencode('.png', p[...,::-1])[1].tobytes()) for p in PIXELS])).to_parquet(tmp_path/'cifar10.parquet')
+    x,y,vx,vy = cifar.load(tmp_path)
+    assert np.array_equal(x.numpy(), PIXELS[:4].transpose(0,3,1,2)) and vx.shape==(2,3,32,32)
+    assert y.tolist()==[1,0,1,2] and vy.tolist()==[2,0]
+
+def test_cifar_as_its_authors_publish_it(cifar, tmp_path, monkeypatch):
+    "A copy of six pictures, whose sums are then the ones to expect"
+    import pickle
+    from torchvision.datasets import CIFAR10
+    (tmp_path/'cifar-10-batches-py').mkdir()
+    sums = {}
+    for name,d in dict(a=dict(data=PIXELS[:4].transpose(0,3,1,2).reshape(4,-1), labels=[1,0,1,2]), b=dict(data=PIXELS[4:].transpose(0,3,1,2).reshape(2,-1), labels=[2,0]), meta=dict(label_names=['bird','cat','ship'])).items():
+        data = pickle.dumps(d)
+        (tmp_path/'cifar-10-batches-py'/name).write_bytes(data)
+        sums[name] = hashlib.md5(data).hexdigest()
+    monkeypatch.setattr(CIFAR10, 'train_list', [['a', sums['a']]])
+    monkeypatch.setattr(CIFAR10, 'test_list', [['b', sums['b']]])
+    monkeypatch.setattr(CIFAR10, 'meta', dict(filename='meta', key='label_names', md5=sums['meta']))
+    x,y,vx,vy = cifar.load(tmp_path)
+    assert np.array_equal(x.numpy(), PIXELS[:4].transpose(0,3,1,2)) and np.array_equal(vx.numpy(), PIXELS[4:].transpose(0,3,1,2))
+    assert y.tolist()==[1,0,1,2] and vy.tolist()==[2,0]
+
+def test_cifar_missing(cifar, tmp_path):
+    with pytest.raises(SystemExit, match='neither cifar10.parquet nor a whole cifar-10-batches-py'): cifar.load(tmp_path)

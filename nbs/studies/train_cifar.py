@@ -1,6 +1,7 @@
 """The second system's question: does its table of 315,722 parameters reach 80 % on CIFAR-10 in 50 epochs?
 
-`CIFAR10_PATH=<folder with cifar10.parquet> python nbs/studies/train_cifar.py bare augmented`
+`CIFAR10_PATH=<folder> python nbs/studies/train_cifar.py bare augmented`, where the folder holds `cifar-10-batches-py`, as unpacked from
+https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz, or a `cifar10.parquet`.
 Two runs, bare and with dropout and augmentation; curves go to `nbs/studies/results/cifar_<name>.csv`.
 CIFAR-10's own test split is its only second split, so the curves are judged on it, as the second system judged its own.
 """
@@ -17,16 +18,19 @@ from fer_nbdev.train import random_affine
 
 HERE,EPOCHS,BS,LR = Path(__file__).parent,50,64,1e-3
 
-def load():
-    "Images (N, 3, 32, 32) uint8 and labels of both splits"
-    folder = os.environ.get('CIFAR10_PATH')
-    if not folder: raise SystemExit("Set CIFAR10_PATH to the folder that holds cifar10.parquet (columns split, label, image)")
-    d = pd.read_parquet(Path(folder)/'cifar10.parquet')
-    x = np.stack([cv2.imdecode(np.frombuffer(i['bytes'], np.uint8), cv2.IMREAD_COLOR)[...,::-1] for i in d.image]).transpose(0,3,1,2)
-    names = sorted(d.label.unique())
-    y = d.label.map({n:i for i,n in enumerate(names)}).to_numpy()
-    tr = (d.split=='train').to_numpy()
-    return [torch.from_numpy(np.ascontiguousarray(a)) for a in (x[tr],y[tr],x[~tr],y[~tr])]
+def load(folder):
+    "Images (N, 3, 32, 32) uint8 and labels of both splits, from cifar10.parquet (columns split, label, image) or from the usual cifar-10-batches-py"
+    folder = Path(folder)
+    if (folder/'cifar10.parquet').exists():
+        d = pd.read_parquet(folder/'cifar10.parquet')
+        x = np.stack([cv2.imdecode(np.frombuffer(i['bytes'], np.uint8), cv2.IMREAD_COLOR)[...,::-1] for i in d.image])
+        y,tr = d.label.astype('category').cat.codes.to_numpy(np.int64),(d.split=='train').to_numpy()
+        parts = (x[tr],y[tr]),(x[~tr],y[~tr])
+    else:
+        from torchvision.datasets import CIFAR10
+        try: parts = [(d.data, np.array(d.targets)) for d in (CIFAR10(folder, train) for train in (True,False))] # checks md5 sums before it opens a pickle
+        except RuntimeError: raise SystemExit(f"{folder.absolute()}: neither cifar10.parquet nor a whole cifar-10-batches-py in it; unpack cifar-10-python.tar.gz there, from https://www.cs.toronto.edu/~kriz/cifar.html") from None
+    return [torch.from_numpy(np.ascontiguousarray(a)) for x,y in parts for a in (x.transpose(0,3,1,2),y)]
 
 def evaluate(model, x, y):
     model.eval()
@@ -38,7 +42,7 @@ def augment(x): return random_affine(x, rotation=0, scale=.1, shift=.1, flip=.5)
 
 def run(name, drop=0., tfm=None, seed=0):
     torch.manual_seed(seed)
-    x,y,vx,vy = load()
+    x,y,vx,vy = load(os.environ['CIFAR10_PATH'])
     model = create_model('cifar_cnn', n_classes=10, in_channels=3)
     for m in model.modules():
         if isinstance(m, torch.nn.Dropout): m.p = drop
@@ -62,5 +66,6 @@ def run(name, drop=0., tfm=None, seed=0):
 
 RUNS = dict(bare=dict(), augmented=dict(drop=.3, tfm=augment))
 if __name__=='__main__':
+    if not os.environ.get('CIFAR10_PATH'): raise SystemExit('CIFAR10_PATH is not set: the folder that holds cifar-10-batches-py')
     torch.set_num_threads(int(os.environ.get('FER_THREADS', torch.get_num_threads())))
     for name in sys.argv[1:] or RUNS: run(name, **RUNS[name])
