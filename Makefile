@@ -5,7 +5,7 @@ OUTSIDE := $(PATH)
 export PATH := $(BIN):$(PATH)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install walkthrough test lab docs readme outputs lock
+.PHONY: help install walkthrough test lab docs readme outputs bench lock
 
 # Kernels run in nbs/, where a relative path would point nowhere
 absolute = case "$$FER2013_PATH" in "") unset FER2013_PATH;; /*) ;; *) export FER2013_PATH="$(CURDIR)/$$FER2013_PATH";; esac;
@@ -35,6 +35,9 @@ readme: install ## write README.md from nbs/index.ipynb
 
 outputs: install ## run the notebooks in place on real FER-2013, so that they can be committed
 	@$(absolute) python tools/walkthrough.py --in-place $(only)
+
+bench: install ## run the benchmarks; what they print is kept in benchmarks/results.txt
+	@set -o pipefail; for b in benchmarks/*.py; do echo "# python $$b"; python -W ignore $$b || exit 1; echo; done | tee benchmarks/results.part && mv benchmarks/results.part benchmarks/results.txt
 
 lock: install ## choose newer versions of everything and write requirements.lock
 	@uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --override tools/overrides.txt --extra dev setup.py tools/checks.txt -o requirements.lock

@@ -23,7 +23,7 @@ def card():
         rare = f", rare classes drawn more often (weights to the power {c['sampler']})" if c.get('sampler') else ''
         return (f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on {r['train_faces']:,} faces, weight decay {c['wd']}, batches of {c['bs']}, "
                 f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema']}), FER+ votes as a second task (weight {c['votes']}, its layer dropped at the end){rare}, "
-                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {r['cpu_minutes']:.0f} minutes of processor time(`{r['command']}`, "
+                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {r['cpu_minutes']:.0f} minutes of processor time (`{r['command']}`, "
                 f"[record](nbs/studies/results/{r['name']}.json), [log](nbs/studies/results/{r['name']}.csv))")
     def network(n):
         r = runs[n]
