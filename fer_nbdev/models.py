@@ -99,9 +99,9 @@ class Resize(nn.Module):
         self.size = size
     def forward(self, x): return x if x.shape[-2:]==(self.size,self.size) else F.interpolate(x, size=(self.size,self.size), mode='bilinear', antialias=True)
 
-# %% ../nbs/08_models.ipynb #078195a9
+# %% ../nbs/08_models.ipynb #314974ed
 def cifar_cnn(n_classes=7, in_channels=1, drop=0.):
-    "The second system's network: two valid convolutions and two dense layers, at 32x32"
+    "The network of Emojify-Expressions: two valid convolutions and two dense layers, at 32x32"
     return nn.Sequential(Resize(32), Normalize(),
         nn.Conv2d(in_channels,32,3), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32,64,3), nn.ReLU(), nn.MaxPool2d(2),
@@ -132,9 +132,9 @@ def layer_table(
     d.attrs['macs'] = macs[0]
     return d
 
-# %% ../nbs/08_models.ipynb #ccdaec63
+# %% ../nbs/08_models.ipynb #778593c4
 def emojify_cnn(n_classes=7, in_channels=1):
-    "The fourth system's network: four convolutions and two dense layers, at 48x48"
+    "The network of Emojify: four convolutions and two dense layers, at 48x48"
     return nn.Sequential(Normalize(),
         nn.Conv2d(in_channels,32,3), nn.ReLU(), nn.Conv2d(32,64,3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(.25),
         nn.Conv2d(64,128,3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(128,128,3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(.25),

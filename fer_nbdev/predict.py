@@ -116,7 +116,7 @@ def predict(self:Predictor,
         answers.append(Prediction(box, e, EMOJI.get(e,''), float(p.max()), dict(zip(self.classes, p.tolist()))))
     return answers
 
-# %% ../nbs/14_predict.ipynb #7154f100
+# %% ../nbs/14_predict.ipynb #e1fe58fa
 def draw_predictions(
     photo, # Path, Pillow image, or uint8 array (H, W), (H, W, 3) or (H, W, 4)
     predictions, # From `Predictor.predict` on the same photo
@@ -126,7 +126,7 @@ def draw_predictions(
     for p in reversed(predictions): # the largest face last, so that its emoji is whole
         x,y,w,h = p.box[:4]
         color = COLORS.get(p.emotion, '#FFFFFF')
-        cv2.rectangle(im, (x,y), (x+w,y+h), tuple(bytes.fromhex(color[1:])), max(1,w//50))
+        for c,width in (('#FFFFFF',max(3,w//25)), (color,max(1,w//50))): cv2.rectangle(im, (x,y), (x+w,y+h), tuple(bytes.fromhex(c[1:])), width) # a white rim, to be seen on any photo
         if p.emotion not in EMOTIONS: continue
         size = max(8, w//3)
         x0,y0 = max(0,x-size//2), max(0,y-size//2)

@@ -14,7 +14,7 @@ from .core import require
 # %% ../nbs/09_train.ipynb #33750a66
 require('train', 'fastai')
 
-# %% ../nbs/09_train.ipynb #10119cfa
+# %% ../nbs/09_train.ipynb #83f68bc8
 import copy, difflib, hashlib, inspect, json, math, os, pickle, platform, random, time
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from fasttransform import Transform
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger
-from fastai.callback import schedule
+from fastai.callback import schedule # brings fit_one_cycle, fine_tune and lr_find
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.data.transforms import CategoryMap, Category
 from fastai.learner import Learner

@@ -50,7 +50,7 @@ def run(path):
     todo = [c for c in nb.cells if not skipped(c)]
     for c in todo: c.outputs,c.execution_count = [],None
     bar,k,note = Progress(path.stem, len(todo)),0,'ok'
-    client = NotebookClient(nb, kernel_name='python3', timeout=LONGEST, extra_arguments=['--log-level=40'], resources={'metadata': {'path': str(NBS)}})
+    client = NotebookClient(nb, kernel_name='python3', timeout=LONGEST, extra_arguments=['--log-level=40'], resources={'metadata': {'path': str(path.parent)}})
     try:
         with client.setup_kernel():
             for i,c in enumerate(nb.cells):
@@ -146,7 +146,7 @@ def main():
     else: os.environ.pop('FER2013_PATH', None)
     if data and not Path(data).exists(): sys.exit(f"error: FER2013_PATH is {data}, and nothing is there")
     if a.in_place and not data: sys.exit("error: the committed outputs come from real FER-2013. Its place: FER2013_PATH=/path/to/fer2013 make outputs")
-    notebooks = sorted(NBS.glob('[0-9][0-9]_*.ipynb')) + ([NBS/'index.ipynb'] if a.in_place else [])
+    notebooks = sorted(NBS.glob('[0-9][0-9]_*.ipynb')) + ([*sorted(NBS.glob('studies/*.ipynb')), NBS/'index.ipynb'] if a.in_place else [])
     if a.only: notebooks = [f for f in notebooks if any(f.stem == o or f.stem.split('_')[0] == o for o in a.only)]
     if not notebooks: sys.exit(f"error: no notebook in {NBS} is called {' or '.join(a.only)}")
     if not a.in_place: shutil.rmtree(OUT, ignore_errors=True)
