@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AUGMENT', 'RECIPES', 'TensorFace', 'FaceData', 'FaceDL', 'random_affine', 'random_light', 'random_erase', 'ToFloat',
-           'Augment', 'face_dls', 'bf16_pays', 'Numbers', 'EMA', 'VoteHead', 'split_params', 'fer_learner',
+           'Augment', 'face_dls', 'bf16_pays', 'Numbers', 'EMA', 'VoteHead', 'Distill', 'split_params', 'fer_learner',
            'get_recipe', 'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'EarlyStop', 'train',
            'predict_faces']
 
@@ -259,6 +259,21 @@ class VoteHead(Callback):
         logits = self.model.vote_head(self.pooled.float())
         self.learn.loss_grad = self.loss_grad-self.weight*(votes*logits.log_softmax(1)).sum(1).mean()
     def after_fit(self): self.handle.remove(); self.pooled = None
+
+# %% ../nbs/09_train.ipynb #95606d1c
+class Distill(Callback):
+    "While training, also learn the mean answer of trained networks to the same augmented faces"
+    order = 4 # before `VoteHead` adds to the loss
+    def __init__(self, teachers, weight=.7): self.teachers,self.weight = list(teachers),weight # Networks for the same classes; their share of the loss
+    def before_fit(self):
+        self.run = _active(self)
+        for t in self.teachers: t.to(self.dls.device, memory_format=torch.channels_last).eval()
+    def after_loss(self):
+        if not self.training: return
+        x,device = self.xb[0],self.xb[0].device.type
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16_pays(device)):
+            answer = torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
+        self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*F.cross_entropy(self.pred, answer)
 
 # %% ../nbs/09_train.ipynb #f68c7a3c
 def split_params(model): # [parameters of the body, parameters of the head], for `freeze` and `fine_tune`

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch')
+import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelFitException
 from fer_nbdev.core import FIVE, Faces
 from fer_nbdev.models import create_model, list_models
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import FaceDL, FaceData, face_dls, fer_learner, predict_faces, train
+from fer_nbdev.train import Distill, FaceDL, FaceData, face_dls, fer_learner, predict_faces, train
 
 @pytest.fixture(scope='module')
 def faces():
@@ -17,9 +18,9 @@ def faces():
 def state(learn): return {k:v.clone() for k,v in learn.model.state_dict().items()}
 def same(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
-def fitted(faces, seed, **kwargs):
+def fitted(faces, seed, epochs=1, **kwargs):
     learn = fer_learner(faces, 'nano', bs=64, seed=seed, ema=.9, **kwargs)
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, 1e-3)
     return learn
 
 def test_same_seed_same_weights(faces):
@@ -136,3 +137,26 @@ def test_tracked_by_mlflow(faces, tmp_path):
     history = client.get_metric_history(runs.run_id[0], 'accuracy')
     assert [m.step for m in history]==[0,1,2]
     assert {a.path for a in client.list_artifacts(runs.run_id[0])}=={'loss.png','confusion.png','model'}
+
+def test_distill_mixes_labels_and_the_teachers_mean(faces):
+    teachers = [create_model('nano').requires_grad_(False) for _ in range(2)]
+    seen = []
+    class See(Callback):
+        order = 1000
+        def after_loss(self):
+            if self.training: seen.append((self.xb[0].clone(), self.yb[0], self.pred.detach(), self.loss_grad.detach()))
+    learn = fer_learner(faces, 'nano', bs=64, seed=0, bf16=False, cbs=[Distill(teachers, weight=.6), See()])
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+    assert not any(t.training for t in teachers)
+    for x,y,pred,loss in seen:
+        answer = sum(t(x).softmax(1) for t in teachers)/2
+        want = .4*F.cross_entropy(pred, y)-.6*(answer*pred.log_softmax(1)).sum(1).mean()
+        assert torch.allclose(loss, want, atol=.02) # teachers may answer in bf16
+
+def test_distill_learns_without_labels(faces):
+    "With weight 1 a student follows its teacher on faces whose labels are wrong"
+    teacher = fitted(faces, 0, epochs=8, augment=None).model
+    wrong = Faces(faces.images, (faces.labels+1)%7, faces.split)
+    learn = fitted(wrong, 1, epochs=8, augment=None, cbs=[Distill([teacher], weight=1.)])
+    told,answered = (predict_faces(m, faces.images).argmax(1) for m in (teacher, learn.model))
+    assert (told==answered).mean()>.6>.3>(answered==wrong.labels).mean()

@@ -13,13 +13,17 @@ from fer_nbdev.core import FIVE
 from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split
 from fer_nbdev.evaluate import metrics_table
-from fer_nbdev.train import RECIPES, predict_faces, train
+from fer_nbdev.models import create_model, load_weights
+from fer_nbdev.train import RECIPES, Distill, predict_faces, train
 
 HERE = Path(__file__).parent
 OURS = {k: RECIPES['small'][k] for k in ('lr','schedule','bs','augment','ema','wd','loss_args')}
 RUNS = dict(
     small=dict(recipe='small'),
     nano=dict(recipe='nano'),
+    small_1=dict(recipe='small', seed=1, sampler=.3, epochs=40),
+    small_d1=dict(recipe='small', teachers=['small','nano'], epochs=40),
+    nano_d1=dict(recipe='nano', teachers=['small','small_1'], epochs=40),
     nano_published=dict(recipe='nano', published=True), # twins left in, so that others' figures can be read
     emojify_seven=dict(recipe='emojify'),
     emojify_five=dict(recipe='emojify', classes=FIVE),
@@ -27,20 +31,26 @@ RUNS = dict(
     emojify_five_ours=dict(recipe='emojify', classes=FIVE, **OURS),
 )
 
-def run(name, recipe, classes=None, published=False, seed=0, **changes):
+def trained(name):
+    "The network that the run `name` ended with"
+    model = create_model(RUNS[name]['recipe'])
+    load_weights(model, HERE/'runs'/name/'model.safetensors')
+    return model
+
+def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **changes):
     faces = load_fer(classes=classes)
     if faces.name!='FER-2013': raise SystemExit("FER2013_PATH does not lead to all of FER-2013: these runs are on real FER-2013")
     faces = faces if published else clean_split(faces)
     faces = faces[faces.split!='test']
     path = HERE/'runs'/name
-    learn = train(faces, recipe, path, seed=seed, **changes)
+    learn = train(faces, recipe, path, seed=seed, cbs=[Distill([trained(t) for t in teachers])] if teachers else [], **changes)
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     valid = faces.subset('valid')
     y_prob = predict_faces(learn.model, valid.images)
     np.save(path/'valid_probs.npy', y_prob)
     table = metrics_table(valid.labels, y_prob)
     out = dict(name=name, split='valid', n=len(valid), train_faces=int((faces.split=='train').sum()), params=sum(p.numel() for p in learn.model.parameters()),
-               seed=seed, wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1), command=f'python nbs/studies/train_models.py {name}',
+               seed=seed, teachers=list(teachers), wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1), command=f'python nbs/studies/train_models.py {name}',
                metrics={k: dict(value=float(r['value']), low=float(r['low']), high=float(r['high'])) for k,r in table.iterrows()},
                record=json.loads((path/'record.json').read_text()))
     results = HERE/'results'
