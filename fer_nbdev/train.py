@@ -14,7 +14,7 @@ from .core import require
 # %% ../nbs/09_train.ipynb #33750a66
 require('train', 'fastai')
 
-# %% ../nbs/09_train.ipynb #83f68bc8
+# %% ../nbs/09_train.ipynb #4607f53c
 import copy, difflib, hashlib, inspect, json, math, os, pickle, platform, random, time
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
+from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import Transform
 from fastai.callback.core import Callback, CancelFitException
@@ -34,7 +35,9 @@ from fastai.learner import Learner
 from fastai.metrics import accuracy, BalancedAccuracy, F1Score
 from fastai.optimizer import Adam
 from fastai.torch_core import TensorImageBW, TensorCategory, set_seed, to_device
+from matplotlib.figure import Figure
 from .core import EMOTIONS, Faces
+from .evaluate import plot_confusion
 from .losses import create_loss
 from .models import create_model, save_weights
 from .resample import sampling_weights
@@ -318,7 +321,7 @@ def fer_learner(
     return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
                     splitter=split_params, cbs=cbs+list(kwargs.pop('cbs', [])), path=Path(path), **kwargs)
 
-# %% ../nbs/09_train.ipynb #614b2314
+# %% ../nbs/09_train.ipynb #ee2f07ff
 _OURS = dict(epochs=60, lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1))
 RECIPES = dict(
     emojify=dict(model='emojify_cnn', epochs=25, lr=1e-3, schedule='flat', bs=64, augment=None, wd=0.),
@@ -326,15 +329,26 @@ RECIPES = dict(
     small=dict(model='small', **_OURS),
     base=dict(model='base', **{**_OURS, 'epochs':90, 'ema':.999}),
 )
+
+# %% ../nbs/09_train.ipynb #ec2a0f6d
 def get_recipe(
     name, # One of `RECIPES`, or a dict
     **changes, # Settings to change, such as `epochs=5`
 )->dict:
-    "A copy of a recipe with `changes`"
+    "A copy of a recipe with `changes`; a ValueError for what no run can do"
     if isinstance(name, str):
         if name not in RECIPES: raise ValueError(f"unknown recipe '{name}', did you mean {difflib.get_close_matches(name, RECIPES, 2) or list(RECIPES)}? There are {list(RECIPES)}")
         name = RECIPES[name]
-    return {**copy.deepcopy(name), **changes}
+    recipe = {**copy.deepcopy(name), **changes}
+    known = {'epochs','lr','schedule','patience',*inspect.signature(fer_learner).parameters}-{'faces','seed','device','path','kwargs'}
+    for k in recipe:
+        if k not in known: raise ValueError(f"unknown setting '{k}' in the recipe, did you mean {difflib.get_close_matches(k, known, 2) or sorted(known)}?")
+    for k in ('model','epochs','lr','schedule'):
+        if k not in recipe: raise ValueError(f"the recipe lacks '{k}'")
+    shape,patience = recipe['schedule'],recipe.get('patience')
+    if shape not in ('flat','one_cycle'): raise ValueError(f"schedule: {shape!r}, expected 'flat' or 'one_cycle'")
+    if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
+    return recipe
 
 # %% ../nbs/09_train.ipynb #117808d2
 def run_record(
@@ -384,42 +398,55 @@ def save_whole(
 def _plain(opt): # plain containers and numbers, which `torch.load` reads without running code
     return dict(state=list(opt['state']), hypers=[{k: float(v) if isinstance(v, (float,np.floating)) else v for k,v in h.items()} for h in opt['hypers']])
 
-# %% ../nbs/09_train.ipynb #5707c693
+# %% ../nbs/09_train.ipynb #cb2be222
 class Checkpoint(Callback):
     "Save all that the next epoch depends on; continue from it, bit for bit on CPU"
     order = 90
-    def __init__(self, path, record): self.path,self.record,self.state,self.seconds = Path(path),record,None,np.zeros(2)
-    def load(self):
-        "The epoch to start with: 0 if there is no checkpoint; a ValueError if it is another run's"
-        if not self.path.exists(): return 0
-        try: self.state = torch.load(self.path, weights_only=True, map_location='cpu')
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e: raise ValueError(f"{self.path.absolute()}: not a checkpoint ({type(e).__name__}); delete it to start anew") from e
-        for k in ('recipe','seed','fingerprint','votes','blurred','classes'):
-            old,new = self.state['record'].get(k),self.record[k]
-            if old!=new: raise ValueError(f"{self.path.absolute()} belongs to another run: its {k} is {old}, this one's {new}. Choose another path, or delete it")
-        for k in ('versions','threads','bf16'):
-            old,new = self.state['record'][k],self.record[k]
-            if old!=new: print(f"Continued with other {k} than before ({old}, now {new}): the result will not be the same to the bit")
-        self.seconds = np.array(self.state['seconds'])
-        return self.state['epoch']
-    def before_fit(self):
-        self.run = _active(self)
-        self.since = np.array([time.time(), time.process_time()])-self.seconds
-        if not self.run or not self.state: return
-        s = self.state
-        self.model.load_state_dict(s['model'])
-        self.opt.load_state_dict(to_device(s['opt'], self.dls.device))
-        if hasattr(self,'ema'): self.ema.n = s['n']; [a.copy_(b) for a,b in zip(self.ema.avg, s['avg'])]
-        self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = s['smooth']
-    def before_epoch(self):
-        if self.state and self.epoch==self.state['epoch']: _set_random_state(self.dls, self.state['random'])
-    def after_epoch(self):
-        if self.state and self.epoch<self.state['epoch']: return
-        ema = getattr(self.learn, 'ema', None)
-        smooth = self.recorder.smooth_loss
-        self.seconds = np.array([time.time(), time.process_time()])-self.since # by the clock and of the processor, killed runs' last epochs left out
-        save_whole(dict(record=self.record, seconds=self.seconds.tolist(), epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), random=_random_state(self.dls),
-                        avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val)), self.path)
+    def __init__(self,
+        path, # File to write
+        record, # Out of `run_record`
+    ): self.path,self.record,self.state,self.seconds = Path(path),record,None,np.zeros(2)
+
+# %% ../nbs/09_train.ipynb #cb375bd4
+@patch
+def load(self:Checkpoint)->int: # The epoch to start with, 0 if there is no checkpoint
+    "Read the checkpoint; a ValueError if it is broken or another run's"
+    if not self.path.exists(): return 0
+    try: self.state = torch.load(self.path, weights_only=True, map_location='cpu')
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e: raise ValueError(f"{self.path.absolute()}: not a checkpoint ({type(e).__name__}); delete it to start anew") from e
+    for k in ('recipe','seed','fingerprint','votes','blurred','classes'):
+        old,new = self.state['record'].get(k),self.record[k]
+        if old!=new: raise ValueError(f"{self.path.absolute()} belongs to another run: its {k} is {old}, this one's {new}. Choose another path, or delete it")
+    for k in ('versions','threads','bf16'):
+        old,new = self.state['record'][k],self.record[k]
+        if old!=new: print(f"Continued with other {k} than before ({old}, now {new}): the result will not be the same to the bit")
+    self.seconds = np.array(self.state['seconds'])
+    return self.state['epoch']
+
+# %% ../nbs/09_train.ipynb #d1f5e2d1
+@patch
+def before_fit(self:Checkpoint):
+    self.run = _active(self)
+    self.since = np.array([time.time(), time.process_time()])-self.seconds
+    if not self.run or not self.state: return
+    s = self.state
+    self.model.load_state_dict(s['model'])
+    self.opt.load_state_dict(to_device(s['opt'], self.dls.device))
+    if hasattr(self,'ema'): self.ema.n = s['n']; [a.copy_(b) for a,b in zip(self.ema.avg, s['avg'])]
+    self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = s['smooth']
+
+@patch
+def before_epoch(self:Checkpoint):
+    if self.state and self.epoch==self.state['epoch']: _set_random_state(self.dls, self.state['random'])
+
+# %% ../nbs/09_train.ipynb #8e27468d
+@patch
+def after_epoch(self:Checkpoint):
+    if self.state and self.epoch<self.state['epoch']: return
+    ema,smooth = getattr(self.learn, 'ema', None),self.recorder.smooth_loss
+    self.seconds = np.array([time.time(), time.process_time()])-self.since # by the clock and of the processor, killed runs' last epochs left out
+    save_whole(dict(record=self.record, seconds=self.seconds.tolist(), epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), random=_random_state(self.dls),
+                    avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val)), self.path)
 
 # %% ../nbs/09_train.ipynb #6c23833a
 class RunLog(CSVLogger):
@@ -438,9 +465,9 @@ class RunLog(CSVLogger):
     def _write_line(self, log):
         if log[0]>=self.start: super()._write_line(log)
 
-# %% ../nbs/09_train.ipynb #1c154066
+# %% ../nbs/09_train.ipynb #c354934b
 class MLflowCallback(Callback):
-    "Parameters, metrics by epoch, loss curve and weights of a run to MLflow, in `mlruns.db` beside the run; a continued run goes on in its own record"
+    "Parameters, metrics by epoch, figures and weights of a run to MLflow, in `mlruns.db` beside the run; a continued run goes on in its own record"
     order = 95
     def __init__(self, record, start=0): self.record,self.start = record,start
     def before_fit(self):
@@ -457,30 +484,28 @@ class MLflowCallback(Callback):
         note.write_text(self.live.info.run_id)
         r = self.record
         mlflow.log_params({**r['recipe'], **{k:r[k] for k in ('seed','data','fingerprint','faces')}, **r['versions']})
-    def after_epoch(self):
-        if self.epoch<self.start: return
-        names = self.recorder.metric_names[1:]
-        self.mlflow.log_metrics({n:float(v) for n,v in zip(names, self.learn.final_record) if n!='time'}, step=self.epoch)
-    def after_fit(self):
-        from matplotlib.figure import Figure
-        fig = Figure()
-        ax = fig.subplots()
-        ax.plot(self.recorder.losses); ax.set(xlabel='step', ylabel='training loss, smoothed')
-        self.mlflow.log_figure(fig, 'loss.png')
-        fig = Figure()
-        d = self.dls.valid.dataset
-        y_pred = predict_faces(self.model, d.images.numpy()).argmax(1)
-        counts = np.bincount(d.labels.numpy()*len(d.vocab)+y_pred, minlength=len(d.vocab)**2).reshape(len(d.vocab), -1)
-        ax = fig.subplots()
-        ax.imshow(counts, cmap='Blues'); ax.set(xlabel='answered', ylabel='label', yticks=range(len(d.vocab)), yticklabels=list(d.vocab), title='valid')
-        for i,row in enumerate(counts):
-            for j,n in enumerate(row): ax.text(j, i, n, ha='center', va='center', fontsize=7)
-        self.mlflow.log_figure(fig, 'confusion.png')
-        part = Path(self.learn.path)/'last.safetensors'
-        save_weights(self.model, part, self.record['recipe']['model'], self.record['classes'])
-        self.mlflow.log_artifact(part, 'model'); part.unlink()
-        self.mlflow.end_run()
-        self.mlflow = None
+
+# %% ../nbs/09_train.ipynb #6d28b054
+@patch
+def after_epoch(self:MLflowCallback):
+    if self.epoch<self.start: return
+    names = self.recorder.metric_names[1:]
+    self.mlflow.log_metrics({n:float(v) for n,v in zip(names, self.learn.final_record) if n!='time'}, step=self.epoch)
+
+@patch
+def after_fit(self:MLflowCallback):
+    loss,confusion = Figure(),Figure(figsize=(6.5,5.5)) # not pyplot's: nothing is shown
+    loss.subplots().plot(self.recorder.losses)
+    loss.gca().set(xlabel='step', ylabel='training loss, smoothed')
+    d = self.dls.valid.dataset
+    plot_confusion(d.labels.numpy(), predict_faces(self.model, d.images.numpy()), list(d.vocab), confusion.subplots())
+    for name,fig in dict(loss=loss, confusion=confusion).items(): self.mlflow.log_figure(fig, f'{name}.png')
+    part = Path(self.learn.path)/'last.safetensors'
+    save_weights(self.model, part, self.record['recipe']['model'], self.record['classes'])
+    self.mlflow.log_artifact(part, 'model')
+    part.unlink()
+    self.mlflow.end_run()
+    self.mlflow = None
 
 # %% ../nbs/09_train.ipynb #d589dc80
 class EarlyStop(Callback):
@@ -491,7 +516,7 @@ class EarlyStop(Callback):
         losses = self.learn.run_log.read_log().valid_loss.to_numpy()
         if len(losses) and len(losses)-1-losses.argmin()>=self.patience: raise CancelFitException()
 
-# %% ../nbs/09_train.ipynb #87e6a737
+# %% ../nbs/09_train.ipynb #9a29dc0a
 def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
@@ -504,15 +529,8 @@ def train(
 )->Learner: # Trained to the recipe's end, with averaged weights if the recipe has `ema`
     "Run `recipe` on `faces`, continuing from the checkpoint in `path` if there is one"
     recipe,path = get_recipe(recipe, **changes),Path(path)
-    known = {'epochs','lr','schedule','patience',*inspect.signature(fer_learner).parameters}-{'faces','seed','device','path','kwargs'}
-    for k in recipe:
-        if k not in known: raise ValueError(f"unknown setting '{k}' in the recipe, did you mean {difflib.get_close_matches(k, known, 2) or sorted(known)}?")
-    for k in ('model','epochs','lr','schedule'):
-        if k not in recipe: raise ValueError(f"the recipe lacks '{k}'")
-    if recipe['schedule'] not in ('flat','one_cycle'): raise ValueError(f"schedule: {recipe['schedule']!r}, expected 'flat' or 'one_cycle'")
     r = copy.deepcopy(recipe)
-    epochs,lr,shape,patience = r.pop('epochs'),r.pop('lr'),r.pop('schedule'),r.pop('patience',None)
-    if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
+    epochs,lr,shape,patience = (r.pop(k, None) for k in ('epochs','lr','schedule','patience'))
     learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
     record = run_record(faces, recipe, seed)
     path.mkdir(parents=True, exist_ok=True)

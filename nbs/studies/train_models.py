@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from fer_nbdev.core import FIVE
 from fer_nbdev.data import load_fer
-from fer_nbdev.quality import clean_split
+from fer_nbdev.quality import clean_split, find_leaks
 from fer_nbdev.evaluate import metrics_table
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.train import RECIPES, Distill, predict_faces, train
@@ -37,27 +37,30 @@ def trained(name):
     load_weights(model, HERE/'runs'/name/'model.safetensors')
     return model
 
+def scores(faces, y_prob):
+    return {k: dict(value=float(r.value), low=float(r.low), high=float(r.high)) for k,r in metrics_table(faces.labels, y_prob).iterrows()}
+
 def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **changes):
     faces = load_fer(classes=classes)
     if faces.name!='FER-2013': raise SystemExit("FER2013_PATH does not lead to all of FER-2013: these runs are on real FER-2013")
+    valid,leaks = faces.subset('valid'),find_leaks(faces)
+    twins = np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train']) # those with a twin in the published training split
     faces = faces if published else clean_split(faces)
     faces = faces[faces.split!='test']
     path = HERE/'runs'/name
     learn = train(faces, recipe, path, seed=seed, cbs=[Distill([trained(t) for t in teachers])] if teachers else [], **changes)
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
-    valid = faces.subset('valid')
     y_prob = predict_faces(learn.model, valid.images)
     np.save(path/'valid_probs.npy', y_prob)
-    table = metrics_table(valid.labels, y_prob)
     out = dict(name=name, split='valid', n=len(valid), train_faces=int((faces.split=='train').sum()), params=sum(p.numel() for p in learn.model.parameters()),
                seed=seed, teachers=list(teachers), wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1), command=f'python nbs/studies/train_models.py {name}',
-               metrics={k: dict(value=float(r['value']), low=float(r['low']), high=float(r['high'])) for k,r in table.iterrows()},
+               metrics=scores(valid, y_prob), twins=dict(n=int(twins.sum()), metrics=scores(valid[twins], y_prob[twins])), no_twins=dict(n=int((~twins).sum()), metrics=scores(valid[~twins], y_prob[~twins])),
                record=json.loads((path/'record.json').read_text()))
     results = HERE/'results'
     results.mkdir(exist_ok=True)
     (results/f'{name}.json').write_text(json.dumps(out, indent=1)+'\n')
     shutil.copy(path/'history.csv', results/f'{name}.csv')
-    print(table, flush=True)
+    print({k: round(out['metrics'][k]['value'], 4) for k in ('accuracy','balanced_accuracy','macro_f1')}, flush=True)
 
 if __name__=='__main__':
     names = sys.argv[1:]
