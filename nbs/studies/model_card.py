@@ -21,9 +21,13 @@ def card():
     def recipe(r):
         c = r['record']['recipe']
         rare = f", rare classes drawn more often (weights to the power {c['sampler']})" if c.get('sampler') else ''
+        others = [json.loads((HERE/f'results/{t}.json').read_text()) for t in r['teachers']]
+        names,theirs = ', '.join(f'`{t}`' for t in r['teachers']),sum(t['cpu_minutes'] for t in others)
+        taught = f", the mean answer of {names} as {r['teachers_weight']} of the loss (distillation; Hinton, Vinyals & Dean 2015)" if others else ''
+        spent = f"{r['cpu_minutes']:.0f} minutes of processor time" + (f", its teachers' {theirs:.0f} not counted" if others else '')
         return (f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on {r['train_faces']:,} faces, weight decay {c['wd']}, batches of {c['bs']}, "
-                f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema']}), FER+ votes as a second task (weight {c['votes']}, its layer dropped at the end){rare}, "
-                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {r['cpu_minutes']:.0f} minutes of processor time (`{r['command']}`, "
+                f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema']}), FER+ votes as a second task (weight {c['votes']}, its layer dropped at the end){rare}{taught}, "
+                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {spent} (`{r['command']}`, "
                 f"[record](nbs/studies/results/{r['name']}.json), [log](nbs/studies/results/{r['name']}.csv))")
     def network(n):
         r = runs[n]

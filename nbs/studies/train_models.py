@@ -19,11 +19,11 @@ from fer_nbdev.train import RECIPES, Distill, predict_faces, train
 HERE = Path(__file__).parent
 OURS = {k: RECIPES['small'][k] for k in ('lr','schedule','bs','augment','ema','wd','loss_args')}
 RUNS = dict(
-    small=dict(recipe='small'),
     nano=dict(recipe='nano'),
-    small_1=dict(recipe='small', seed=1, sampler=.3, epochs=40),
-    small_d1=dict(recipe='small', teachers=['small','nano'], epochs=40),
-    nano_d1=dict(recipe='nano', teachers=['small','small_1'], epochs=40),
+    small_plain=dict(recipe='small', epochs=60, sampler=None),
+    small_rare=dict(recipe='small', seed=1),
+    small_two=dict(recipe='small', teachers=['small_plain','nano'], sampler=None),
+    small=dict(recipe='small', teachers=['small_plain','small_rare','nano']),
     nano_published=dict(recipe='nano', published=True), # twins left in, so that others' figures can be read
     emojify_seven=dict(recipe='emojify'),
     emojify_five=dict(recipe='emojify', classes=FIVE),
@@ -48,14 +48,16 @@ def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **chan
     faces = faces if published else clean_split(faces)
     faces = faces[faces.split!='test']
     path = HERE/'runs'/name
-    learn = train(faces, recipe, path, seed=seed, cbs=[Distill([trained(t) for t in teachers])] if teachers else [], **changes)
+    distill = Distill([trained(t) for t in teachers])
+    learn = train(faces, recipe, path, seed=seed, cbs=[distill] if teachers else [], **changes)
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     y_prob = predict_faces(learn.model, valid.images)
-    np.save(path/'valid_probs.npy', y_prob)
+    def part(keep): return dict(n=int(keep.sum()), metrics=scores(valid[keep], y_prob[keep]))
     out = dict(name=name, split='valid', n=len(valid), train_faces=int((faces.split=='train').sum()), params=sum(p.numel() for p in learn.model.parameters()),
                seed=seed, teachers=list(teachers), wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1), command=f'python nbs/studies/train_models.py {name}',
-               metrics=scores(valid, y_prob), twins=dict(n=int(twins.sum()), metrics=scores(valid[twins], y_prob[twins])), no_twins=dict(n=int((~twins).sum()), metrics=scores(valid[~twins], y_prob[~twins])),
+               metrics=scores(valid, y_prob), twins=part(twins), no_twins=part(~twins),
                record=json.loads((path/'record.json').read_text()))
+    if teachers: out.update(teachers_weight=distill.weight, teachers_together=scores(valid, np.mean([predict_faces(m, valid.images) for m in distill.teachers], 0)))
     results = HERE/'results'
     results.mkdir(exist_ok=True)
     (results/f'{name}.json').write_text(json.dumps(out, indent=1)+'\n')
