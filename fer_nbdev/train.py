@@ -321,11 +321,11 @@ def fer_learner(
     return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
                     splitter=split_params, cbs=cbs+list(kwargs.pop('cbs', [])), path=Path(path), **kwargs)
 
-# %% ../nbs/09_train.ipynb #619a9004
-_OURS = dict(lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1), sampler=.3)
+# %% ../nbs/09_train.ipynb #9ba6493c
+_OURS = dict(lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1))
 RECIPES = dict(
     emojify=dict(model='emojify_cnn', epochs=25, lr=1e-3, schedule='flat', bs=64, augment=None, wd=0.),
-    nano=dict(model='nano', epochs=60, **_OURS),
+    nano=dict(model='nano', epochs=60, **_OURS, sampler=.3),
     small=dict(model='small', epochs=40, **_OURS),
     base=dict(model='base', epochs=90, **{**_OURS, 'ema':.999}),
 )
