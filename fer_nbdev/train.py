@@ -72,7 +72,7 @@ class FaceData:
         return (x, *[Category(self.vocab[int(o)]) for o in y])
     def new_empty(self): return FaceData(self.images[:0], None if self.labels is None else self.labels[:0], list(self.vocab), split_idx=self.split_idx)
 
-# %% ../nbs/09_train.ipynb #e9a87072
+# %% ../nbs/09_train.ipynb #a454f8ad
 class FaceDL(TfmdDL):
     "Batches by index out of a `FaceData`: no file, no worker"
     def __init__(self, dataset, bs=128, weights=None, **kwargs):
@@ -90,7 +90,7 @@ class FaceDL(TfmdDL):
     def do_item(self, s): return 0 if s is None else s
     def do_batch(self, b):
         d,ix = self.dataset,torch.as_tensor(b)
-        self.ix,x = ix,TensorFace(d.images[ix][:,None])
+        self.ix,x = ix,TensorFace(d.images.index_select(0, ix)[:,None])
         return (x,) if d.labels is None else (x, TensorCategory(d.labels[ix]))
 
     def get_idxs(self):
@@ -122,7 +122,7 @@ def random_affine(
     down = torch.stack([-sin*u, cos*u], 1).transpose(2,3) # (N, 2, side, 1): what a row adds
     return F.grid_sample(x, (across+down).permute(0,2,3,1), padding_mode='reflection', align_corners=False)
 
-# %% ../nbs/09_train.ipynb #d48b7a8e
+# %% ../nbs/09_train.ipynb #8a3559ed
 def random_light(
     x:Tensor, # float (N, 1, H, W) in [0, 1]
     light=.25, # Contrast changes by up to this share, brightness by up to half of it
@@ -130,9 +130,9 @@ def random_light(
     "Random contrast about each face's mean, and random brightness"
     def draw(limit): return torch.empty(len(x),1,1,1, device=x.device).uniform_(-limit, limit)
     mean = x.mean((1,2,3), keepdim=True)
-    return ((x-mean)*(1+draw(light))+mean+draw(light/2)).clamp(0,1)
+    return (x-mean).mul_(1+draw(light)).add_(mean).add_(draw(light/2)).clamp_(0,1)
 
-# %% ../nbs/09_train.ipynb #eb907b25
+# %% ../nbs/09_train.ipynb #5f3385a7
 def random_erase(
     x:Tensor, # float (N, 1, H, W)
     p=.5, # Share of the faces that lose a box
@@ -144,7 +144,8 @@ def random_erase(
         centre,half = torch.rand(n, device=dev)*size,(.15+torch.rand(n, device=dev)*.85)*side*size/2
         return (torch.arange(size, device=dev)[None]-centre[:,None]).abs()<half[:,None]
     rows,columns = inside(h) & (torch.rand(n, device=dev)<p)[:,None],inside(w)
-    return torch.where(rows[:,None,:,None] & columns[:,None,None,:], torch.rand(n,1,1,1, device=dev), x)
+    box = rows[:,None,:,None].to(x.dtype)*columns[:,None,None,:] # 1 inside, 0 outside
+    return x.lerp(torch.rand(n,1,1,1, device=dev, dtype=x.dtype), box)
 
 # %% ../nbs/09_train.ipynb #d0e299f8
 class ToFloat(Transform):

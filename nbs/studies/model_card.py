@@ -45,7 +45,7 @@ Small convolutional networks that name one of seven expressions (angry, disgust,
 
 ## What they learnt from
 
-FER-2013's training split without the faces that have an exact or near twin in the two evaluation splits: {train:,} faces (see [quality](nbs/04_quality.ipynb)), and the ten FER+ votes for each. No other data and no pre-training elsewhere.
+FER-2013's training split without the faces that have an exact or near twin in the two evaluation splits (see [quality](nbs/04_quality.ipynb)), and without those that FER+ dropped as not a face: {train:,} faces, and the ten FER+ votes for each. No other data and no pre-training elsewhere.
 
 ## How they were trained
 

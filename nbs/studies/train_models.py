@@ -52,7 +52,7 @@ def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **chan
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     y_prob = predict_faces(learn.model, valid.images)
     def part(keep): return dict(n=int(keep.sum()), metrics=scores(valid[keep], y_prob[keep]))
-    out = dict(name=name, split='valid', n=len(valid), train_faces=int((faces.split=='train').sum()), params=sum(p.numel() for p in learn.model.parameters()),
+    out = dict(name=name, split='valid', n=len(valid), train_faces=len(learn.dls.train_ds), params=sum(p.numel() for p in learn.model.parameters()),
                seed=seed, teachers=list(teachers), wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1), command=f'python nbs/studies/train_models.py {name}',
                metrics=scores(valid, y_prob), twins=part(twins), no_twins=part(~twins),
                record=json.loads((path/'record.json').read_text()))
