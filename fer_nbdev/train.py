@@ -264,11 +264,16 @@ class VoteHead(Callback):
         self.learn.loss_grad = self.loss_grad-self.weight*(votes*logits.log_softmax(1)).sum(1).mean()
     def after_fit(self): self.handle.remove(); self.pooled = None
 
-# %% ../nbs/09_train.ipynb #95606d1c
+# %% ../nbs/09_train.ipynb #8d820fe0
 class Distill(Callback):
     "While training, also learn the mean answer of trained networks to the same augmented faces"
     order = 4 # before `VoteHead` adds to the loss
-    def __init__(self, teachers, weight=.7): self.teachers,self.weight = list(teachers),weight # Networks for the same classes; their share of the loss
+    def __init__(self,
+        teachers, # Trained networks for the same classes
+        weight=.7, # Their share of the loss, from 0 to 1
+    ):
+        self.teachers,self.weight = list(teachers),weight
+        if not self.teachers or not 0<=weight<=1: raise ValueError(f"Distill: {len(self.teachers)} teachers with a weight of {weight}; it takes one or more, and a weight from 0 to 1")
     def before_fit(self):
         self.run = _active(self)
         for t in self.teachers: t.to(self.dls.device, memory_format=torch.channels_last).eval()
@@ -277,6 +282,7 @@ class Distill(Callback):
         x,device = self.xb[0],self.xb[0].device.type
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16_pays(device)):
             answer = torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
+        if answer.shape!=self.pred.shape: raise ValueError(f"the teachers answer for {answer.shape[1]} classes, the network for {self.pred.shape[1]}; both must be trained for the same")
         self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*F.cross_entropy(self.pred, answer)
 
 # %% ../nbs/09_train.ipynb #f68c7a3c

@@ -8,7 +8,7 @@ torch = pytest.importorskip('torch')
 from fer_nbdev.core import Faces
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import Checkpoint, face_dls, fer_learner, get_recipe, predict_faces, save_whole, train
+from fer_nbdev.train import Checkpoint, Distill, face_dls, fer_learner, get_recipe, predict_faces, save_whole, train
 
 @pytest.fixture(scope='module')
 def drawn(): return synthetic_faces(300, random_state=0)
@@ -29,6 +29,8 @@ TABLE = {
     'votes without a head': (lambda f,d: fer_learner(Faces(f.images, f.labels, f.split, votes=np.ones((len(f),10))), 'cifar_cnn', votes=.5, bs=64), "has no `head`"),
     'early stop of a one-cycle run': (lambda f,d: train(f, 'nano', '/nowhere', patience=2), "patience=2: stopping early would cut a 'one_cycle' schedule short"),
     'votes and mixup': (lambda f,d: fer_learner(f, votes=.5, mixup=.2), "votes and mixup: a blend of two faces"),
+    'a teacher for other classes': (lambda f,d: fer_learner(f, bs=64, cbs=[Distill([create_model('nano', n_classes=5)])]).fit(1), "the teachers answer for 5 classes, the network for 7"),
+    'no teacher': (lambda f,d: Distill([]), "0 teachers with a weight of 0.7"),
     'misspelt setting': (lambda f,d: train(f, 'nano', '/nowhere', epoch=3), "unknown setting 'epoch' in the recipe, did you mean ['epochs'"),
     'recipe without epochs': (lambda f,d: train(f, dict(model='nano', lr=1e-3, schedule='flat'), '/nowhere'), "the recipe lacks 'epochs'"),
     'unknown schedule': (lambda f,d: train(f, 'nano', '/nowhere', schedule='cosine'), "expected 'flat' or 'one_cycle'"),

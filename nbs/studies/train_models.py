@@ -32,8 +32,9 @@ RUNS = dict(
 
 def trained(name):
     "The network that the run `name` ended with"
-    model = create_model(RUNS[name]['recipe'])
-    load_weights(model, HERE/'runs'/name/'model.safetensors')
+    model,path = create_model(RUNS[name]['recipe']),HERE/'runs'/name/'model.safetensors'
+    if not path.exists(): raise SystemExit(f"{name} is a teacher of this run and has not been trained: python nbs/studies/train_models.py {name}")
+    load_weights(model, path)
     return model
 
 def scores(faces, y_prob):
@@ -47,8 +48,8 @@ def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **chan
     faces = faces if published else clean_split(faces)
     faces = faces[faces.split!='test']
     path = HERE/'runs'/name
-    distill = Distill([trained(t) for t in teachers])
-    learn = train(faces, recipe, path, seed=seed, cbs=[distill] if teachers else [], **changes)
+    distill = [Distill([trained(t) for t in teachers])] if teachers else []
+    learn = train(faces, recipe, path, seed=seed, cbs=distill, **changes)
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     y_prob = predict_faces(learn.model, valid.images)
     def part(keep): return dict(n=int(keep.sum()), metrics=scores(valid[keep], y_prob[keep]))
@@ -56,7 +57,7 @@ def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **chan
                seed=seed, teachers=list(teachers), wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1), command=f'python nbs/studies/train_models.py {name}',
                metrics=scores(valid, y_prob), twins=part(twins), no_twins=part(~twins),
                record=json.loads((path/'record.json').read_text()))
-    if teachers: out.update(teachers_weight=distill.weight, teachers_together=scores(valid, np.mean([predict_faces(m, valid.images) for m in distill.teachers], 0)))
+    for d in distill: out.update(teachers_weight=d.weight, teachers_together=scores(valid, np.mean([predict_faces(m, valid.images) for m in d.teachers], 0)))
     results = HERE/'results'
     results.mkdir(exist_ok=True)
     (results/f'{name}.json').write_text(json.dumps(out, indent=1)+'\n')
