@@ -74,7 +74,7 @@ def output_md(o, opts, image):
     if kind=='stream':
         s = text(o['text']).rstrip('\n')
         return s if opts.get('output')=='asis' else f"::: {{.output .{o['name']}}}\n```\n{s}\n```\n:::"
-    if 'text/markdown' in data: return text(data['text/markdown'])
+    if 'text/markdown' in data and 'text/html' not in data: return text(data['text/markdown'])
     if 'image/png' in data:
         cap = str(opts.get('fig-cap', ''))
         return f"::: {{.figure}}\n{image(data['image/png'], str(opts.get('fig-alt', cap)) or 'Figure drawn by the code above')}\n\n{cap}\n:::"

@@ -1,8 +1,8 @@
 "What nbdev's processing puts on a page, for Quarto and docs/build.py alike: API tables, the exported source, live figures"
-import ast, inspect, json, re, textwrap
+import ast, importlib, inspect, json, re, textwrap
 from pathlib import Path
 
-import nbdev.serve, nbdev.showdoc
+import nbdev.processors, nbdev.serve, nbdev.showdoc
 from execnb.nbio import mk_cell
 from fastcore.docments import MarkdownRenderer, docments
 from nbdev.config import get_config
@@ -31,6 +31,7 @@ class Api(MarkdownRenderer):
 
     def params(self):
         "(name, type, default, details) of each parameter and of what comes back"
+        if hasattr(self.sym, '_fields'): return (yield from self.fields())
         try: full = docments(self.sym, full=True, returns=True, args_kwargs=True)
         except Exception: return []
         for n,p in full.items():
@@ -39,6 +40,11 @@ class Api(MarkdownRenderer):
             kind = '' if anno is EMPTY or anno in (None, type(None)) else anno if isinstance(anno, str) else re.sub(r'\b(\w+\.)+', '', inspect.formatannotation(anno))
             default = '' if default is EMPTY else getattr(default, '__name__', None) or repr(default)
             yield '→' if n=='return' else KINDS.get(p.get('kind'), '')+n, kind, short(default), p['docment'] or ''
+
+    def fields(self):
+        "The same of a named tuple, whose `__init__` names nothing: its class body does"
+        body = inspect.getsource(getattr(importlib.import_module(self.module), self.nm))
+        for n,kind,default,details in re.findall(r'^    (\w+):(\w+)(?: = (\S+))?(?: # (.+))?$', body, re.M): yield n, kind, default, details
 
     def source(self):
         "Link to the line that defines it, found by module and name: two modules may use one name"
@@ -104,10 +110,10 @@ class live_figures(Processor):
 
 
 class split_opening(Processor):
-    "The first cell's title and subtitle become front matter; what follows them there would be lost with the cell"
+    "The first cell's title, subtitle and settings become front matter; what follows them there would be lost with the cell"
     def begin(self):
         first = self.nb.cells[0]
-        m = re.match(r'# .+\n+(?:> .+(?:\n|$))?', first.source) if first.cell_type=='markdown' else None
+        m = re.match(r'# .+\n+(?:> .+(?:\n|$))?(?:\n*(?:- \w+: .+(?:\n|$))+)?', first.source) if first.cell_type=='markdown' else None
         if m and first.source[m.end():].strip():
             rest = mk_cell(first.source[m.end():].strip(), 'markdown')
             first.source,rest.directives_ = m[0],{}
@@ -122,8 +128,17 @@ class exec_exports(exec_show_docs):
         super().begin()
 
     def __call__(self, c):
-        if c.cell_type=='code' and not {'export','exports','exporti','exec_doc'} & c.directives_.keys() and not re.search(r'^show_doc\(', c.source, re.M) and not only_imports(c.source): return
+        if c.cell_type!='code': return super().__call__(c)
+        asked = 'exec_doc' in c.directives_ or re.search(r'^show_doc\(', c.source, re.M)
+        if not asked and not {'export','exports','exporti'} & c.directives_.keys() and not only_imports(c.source): return
+        kept = c.get('outputs', [])
         super().__call__(c)
+        if not asked: c.outputs = kept # a page shows what was committed, not the warnings of today's import
+
+
+class Links(NbdevLookup):
+    "nbdev's links from `name` to its place; `train` in prose is the split, and `train()` the function"
+    def _link_sym(self, m): return m[0] if m[0]=='`train`' else super()._link_sym(m)
 
 
 class Pages(FilterDefaults):
@@ -134,6 +149,6 @@ class Pages(FilterDefaults):
 
 def process(only=()):
     "nbdev's processed notebooks, in _proc/"
-    nbdev.showdoc.BasicMarkdownRenderer,nbdev.serve.FilterDefaults = Api,Pages
+    nbdev.showdoc.BasicMarkdownRenderer,nbdev.serve.FilterDefaults,nbdev.processors.NbdevLookup = Api,Pages,Links
     skip = f"^(?!({'|'.join(only)}))" if only else None
     return nbdev.serve.proc_nbs(path=str(get_config().nbs_path), n_workers=0, force=True, skip_file_re=skip)

@@ -175,7 +175,7 @@ def _mouth(pen, emotion):
 def draw_emoji(
     emotion:str, # One of `EMOTIONS`
     size:int=64, # Side in pixels
-): # RGBA uint8 image (size, size, 4), transparent outside the disc
+)->np.ndarray: # RGBA uint8 image (size, size, 4), transparent outside the disc
     "An emoji for `emotion`, drawn with discs, lines and parabolas"
     if emotion not in EMOTIONS: raise ValueError(f"unknown emotion '{emotion}', expected one of {EMOTIONS}")
     pen = _Pen(size, _SKIN.get(emotion, (255,206,74)))

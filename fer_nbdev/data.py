@@ -40,7 +40,7 @@ def parse_pixels(
     buf, # uint8 (B,), the text of many rows, one after the other
     starts, # int (N,), where each row begins in `buf`
     n=48*48, # Numbers in a row
-): # uint8 (N, n), or None if anything is wrong
+)->np.ndarray: # uint8 (N, n), or None if anything is wrong
     "The numbers of many rows of text at once"
     space,d = buf==32, buf-np.uint8(48)
     digit = d<10
@@ -113,7 +113,7 @@ def read_header(
 def read_csv(
     open_, # Function that opens the csv anew, as a binary file
     name='fer2013.csv', # What to call it in errors
-): # images uint8 (N, 48, 48), labels int (N,), usage list of str (N,) or None
+)->tuple: # images uint8 (N, 48, 48), labels int (N,), usage list of str (N,) or None
     "Kaggle's csv, checked: every problem is a ValueError with its row"
     import pyarrow as pa, pyarrow.csv as pc
     with open_() as f:
@@ -151,7 +151,7 @@ _endings = ('.png','.jpg','.jpeg','.webp','.bmp','.tif','.tiff')
 
 def picture_size(
     b:bytes, # An encoded picture
-): # (width, height), or None if it is no picture
+)->tuple: # (width, height), or None if it is no picture
     "A picture's size, read from its header alone"
     if b[:4]==b'RIFF' and b[12:16]==b'VP8L': # lossless webp, which Pillow is slow to open
         v = int.from_bytes(b[21:25], 'little')
@@ -165,7 +165,7 @@ def picture_size(
 def decode_face(
     b:bytes, # An encoded picture
     name:str, # What to call it in errors
-): # uint8 image (48, 48), and what was done: a set out of {'grey', 'resized'}
+)->tuple: # uint8 image (48, 48), and what was done: a set out of {'grey', 'resized'}
     "A picture as a face: grey, 48x48; a ValueError if it cannot be one"
     if not b: raise ValueError(f"{name}: empty file (0 bytes). Delete it or download it again")
     size = picture_size(b)
@@ -186,7 +186,7 @@ def decode_face(
 # %% ../nbs/02_data.ipynb #c0325047
 def decode_faces(
     items, # Pairs (name, bytes) of encoded pictures; may be a generator
-): # uint8 (N, 48, 48) and a list of notes on what had to be changed
+)->tuple: # uint8 (N, 48, 48) and a list of notes on what had to be changed
     "Many pictures as faces, with one note for each kind of change"
     images,changed = [],dict(grey=0, resized=0)
     def add(chunk):
@@ -266,7 +266,7 @@ def read(self:Files, name)->bytes:
 def face_hash(
     images, # uint8 (N, H, W)
     size:int=16, # The hash has size x size bits; a divisor of 48
-): # bool (N, size, size)
+)->np.ndarray: # bool (N, size, size)
     "Perceptual hash of many images at once: ImageHash's `phash(im, size, 48//size)`"
     n,out = 48,np.empty((len(images),size,size), bool)
     C = 2*np.cos(np.pi*np.arange(size)[:,None]*(2*np.arange(n)+1)/(2*n)) # DCT-II, its first `size` waves
@@ -280,23 +280,24 @@ def face_hash(
 # %% ../nbs/02_data.ipynb #b2e35c57
 def pixel_hash(
     images, # uint8 (N, H, W)
-): # uint64 (N,)
+)->np.ndarray: # uint64 (N,)
     "A hash of each image's very pixels: equal images, equal hashes"
     return np.array([int.from_bytes(hashlib.blake2b(im.tobytes(), digest_size=8).digest(), 'little') for im in images], np.uint64)
 
 # %% ../nbs/02_data.ipynb #f307de7f
 def fingerprints(
     images, # uint8 (N, 48, 48)
-): # uint64 (N,) of the exact pixels, uint64 (N,) perceptual
+)->tuple: # uint64 (N,) of the exact pixels, uint64 (N,) perceptual
     "Two 64-bit hashes of each image: one for these very pixels, one that survives re-compression"
     return pixel_hash(images), np.packbits(face_hash(images, 8).reshape(len(images),64), axis=1).view(np.uint64)[:,0]
 
 # %% ../nbs/02_data.ipynb #e2335442
 def match_splits(
-    images, labels, # uint8 (N, 48, 48), int (N,)
+    images, # uint8 (N, 48, 48)
+    labels, # int (N,)
     table, # dict of arrays (M,): exact, near (`fingerprints`), label, split
     max_distance=8, # Of 64 bits
-): # (N,) of split names; None where no fingerprint fits
+)->np.ndarray: # (N,) of split names; None where no fingerprint fits
     "Which split each image belongs to, by one-to-one matching with the fingerprints in `table`"
     exact,near = fingerprints(images)
     pairs = []
@@ -321,7 +322,7 @@ def split_off_valid(
     labels, # int (N,)
     frac=.125, # Share of each class; an eighth of FER-2013's 28,709 is the size of PublicTest
     random_state=0, # Same state, same split
-): # (N,) of 'train' and 'valid'
+)->np.ndarray: # (N,) of 'train' and 'valid'
     "A seeded validation split, stratified by class"
     rng,split = np.random.default_rng(random_state),np.full(len(labels), 'train')
     for c in np.unique(labels):
@@ -332,7 +333,10 @@ def split_off_valid(
 # %% ../nbs/02_data.ipynb #b17f0ca8
 def _name(n, path): return 'FER-2013' if n==35887 else f'faces of {Path(path).name}'
 
-def from_csv(fs:Files, name:str): # -> Faces, notes
+def from_csv(
+    fs:Files, # Where the csv lies
+    name:str, # Its name there
+)->tuple: # Faces, and a list of notes on what had to be decided
     "Faces from Kaggle's csv"
     images,labels,usage = read_csv(lambda: fs.open(name), fs.where(name))
     notes,votes,blurred = [],None,False
@@ -351,7 +355,7 @@ def read_votes(
     f, # FER+'s csv, binary
     name:str, # What to call it in errors
     usage, # The usage of each face, to check that the rows belong together
-): # int8 (N, 10) in the order of `VOTES`, bool (N,) of the rows that FER+ dropped
+)->tuple: # int8 (N, 10) in the order of `VOTES`, bool (N,) of the rows that FER+ dropped
     "FER+ votes, row for row those of the faces, and which of them are not a face"
     with f: d = pd.read_csv(f, skipinitialspace=True)
     d.columns = [c.strip() for c in d]
@@ -367,7 +371,10 @@ def read_votes(
 # %% ../nbs/02_data.ipynb #f0332a45
 def _number(name): return [int(s) if s.isdigit() else s for s in re.split(r'(\d+)', PurePosixPath(name).stem)]
 
-def from_folders(fs:Files, pictures): # -> Faces, notes
+def from_folders(
+    fs:Files, # Where the pictures lie
+    pictures, # Their names there
+)->tuple: # Faces, and a list of notes
     "Faces from pictures in folders of splits and classes"
     rows = []
     for n in pictures:
@@ -386,7 +393,11 @@ def from_folders(fs:Files, pictures): # -> Faces, notes
     return Faces(images, labels, split, info=info, name=_name(len(o), fs.path)), notes+more
 
 # %% ../nbs/02_data.ipynb #73f42a7d
-def complete_splits(images, labels, split): # -> split, notes
+def complete_splits(
+    images, # uint8 (N, 48, 48)
+    labels, # int (N,)
+    split, # str (N,)
+)->tuple: # split (N,) that has 'valid', and a list of notes
     "Find `valid` where a folder has none: within FER-2013's `test/` of 7,178, or drawn from `train`"
     notes,test = [],np.flatnonzero(split=='test')
     if (split=='valid').any() or not (split=='train').any(): return split,notes
@@ -409,7 +420,10 @@ def _encoded(col, where): # A pyarrow column of bytes, or of structs with `bytes
     raise ValueError(f"{where}: column image holds {kind}, expected encoded bytes (png, webp...), alone or in a struct with `bytes`")
 
 # %% ../nbs/02_data.ipynb #2b94ba24
-def from_parquet(fs:Files, names): # -> Faces, notes
+def from_parquet(
+    fs:Files, # Where the files lie
+    names, # Their names there
+)->tuple: # Faces, and a list of notes
     "Faces from parquet with the columns `usage`, `emotion` and `image` (encoded bytes)"
     import pyarrow as pa, pyarrow.parquet as pq
     tables = []
@@ -434,7 +448,9 @@ def from_parquet(fs:Files, names): # -> Faces, notes
 # %% ../nbs/02_data.ipynb #75538a65
 _csvs = ('fer2013.csv','icml_face_data.csv','train.csv')
 
-def read_faces(path): # -> Faces, notes
+def read_faces(
+    path, # File, folder or archive
+)->tuple: # Faces, and a list of notes
     "`Faces` from any form: csv, folder, archive, parquet"
     with Files(path) as fs:
         try: return _read_faces(fs)

@@ -14,7 +14,7 @@ from .core import COLORS, Faces
 
 # %% ../nbs/03_eda.ipynb #0e6ab764
 def class_table(
-    faces:Faces,
+    faces:Faces, # All splits
 )->pd.DataFrame: # index class; one column a split, and their sum
     "How many faces each class has in each split"
     d = pd.crosstab(pd.Categorical(faces.emotions, faces.classes), faces.split, dropna=False)
@@ -31,7 +31,7 @@ def imbalance_ratio(
 
 # %% ../nbs/03_eda.ipynb #d1c0c176
 def split_test(
-    faces:Faces,
+    faces:Faces, # All splits
 )->dict: # chi2, dof, p, cramers_v
     "Chi-square test of one class mixture for all splits, with Cramér's V; classes without faces are left out"
     from scipy.stats import chi2_contingency
@@ -43,7 +43,7 @@ def split_test(
 
 # %% ../nbs/03_eda.ipynb #a409f995
 def mean_faces(
-    faces:Faces,
+    faces:Faces, # All splits
 )->tuple: # mean and standard deviation of each class, two float arrays (n_classes, H, W); NaN for a class without faces
     "Mean and deviation face of each class, in grey levels 0 to 255"
     out = np.full((2,len(faces.classes),*faces.images.shape[1:]), np.nan)
@@ -55,9 +55,9 @@ def mean_faces(
 # %% ../nbs/03_eda.ipynb #227c4774
 def eigenfaces(
     images, # uint8 (N, H, W)
-    n_components:int=100,
-    random_state=0,
-): # a fitted PCA of pixels in 0 to 1; `components_` (n_components, H*W), unit length, most spread first
+    n_components:int=100, # How many
+    random_state=0, # Seed of the randomised decomposition
+)->'PCA': # a fitted PCA of pixels in 0 to 1; `components_` (n_components, H*W), unit length, most spread first
     "Principal components of faces (Sirovich & Kirby 1987)"
     from sklearn.decomposition import PCA
     x = np.asarray(images)
@@ -90,7 +90,7 @@ def eta_squared(
 def flat_images(
     images, # uint8 (N, H, W)
     contrast:float=10., # in grey levels
-): # positions (K,), the flattest first
+)->np.ndarray: # positions (K,), the flattest first
     "Images whose contrast is below `contrast`: constant ones, and such as hold hardly anything"
     c = image_stats(images).contrast.values
     i = np.flatnonzero(c<contrast)
@@ -99,7 +99,7 @@ def flat_images(
 # %% ../nbs/03_eda.ipynb #db563049
 def vote_entropy(
     votes, # vote counts (N, n_answers)
-): # bits (N,); NaN for a face without votes
+)->np.ndarray: # bits (N,); NaN for a face without votes
     "Entropy of the votes for each face"
     if votes is None: raise ValueError("votes: none with these faces; drawn faces have none, and FER-2013 gets them from FER+ (fer2013new.csv beside it)")
     v = np.asarray(votes, float)
@@ -111,8 +111,8 @@ def vote_entropy(
 def class_plane(
     train:Faces, # to choose the plane by
     n_components:int=100, # eigenfaces before it
-    random_state=0,
-): # a fitted pipeline; `.transform(pixels)` takes (N, H*W) in 0 to 1 and gives (N, 2)
+    random_state=0, # Seed of the eigenfaces
+)->'Pipeline': # a fitted pipeline; `.transform(pixels)` takes (N, H*W) in 0 to 1 and gives (N, 2)
     "The plane in which class means are furthest apart: linear discriminant analysis on eigenfaces"
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.pipeline import make_pipeline
@@ -129,8 +129,8 @@ def plot_plane(
     faces:Faces, # to draw
     xy, # their places (N, 2)
     n:int=1500, # at most so many points, drawn at random
-    random_state=0,
-): # a Plotly figure
+    random_state=0, # Seed of that draw
+)->'Figure': # a Plotly figure
     "Faces as points coloured by class, to hover over, without pictures; click on a name to hide a class"
     import plotly.graph_objects as go
     pick = np.sort(np.random.default_rng(random_state).permutation(len(faces))[:n])

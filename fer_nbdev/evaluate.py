@@ -130,7 +130,7 @@ def bootstrap_ci(
     classes=None, # class names
     n:int=1000, # resamples
     level:float=.95, # of the intervals
-    random_state=0,
+    random_state=0, # seed of the resamples
     n_bins:int=15, # equal-mass bins of the calibration error
 )->dict: # metric -> (low, high)
     "Stratified percentile bootstrap intervals of `classification_metrics`"
@@ -146,7 +146,7 @@ def metrics_table(
     y_prob, # probabilities (N, n_classes)
     classes=None, # class names
     **kw, # for `bootstrap_ci`: `n`, `level`, `random_state`, `n_bins`
-): # DataFrame: index metric; columns value, low, high
+)->'DataFrame': # DataFrame: index metric; columns value, low, high
     "`classification_metrics` with their `bootstrap_ci`"
     import pandas as pd
     m = classification_metrics(y_true, y_prob, classes, **{k:v for k,v in kw.items() if k=='n_bins'})
@@ -158,8 +158,8 @@ def calibration_floor(
     y_prob, # probabilities (N, n_classes)
     n:int=200, # simulated sets of labels
     n_bins:int=15, # equal-mass bins
-    random_state=0,
-): # (mean, 95th percentile) of `ece`
+    random_state=0, # seed of those sets
+)->tuple: # (mean, 95th percentile) of `ece`
     "The `ece` that chance alone gives if `y_prob` were perfectly calibrated: less than the percentile is no evidence against it"
     conf = np.asarray(y_prob, np.float64).max(1)
     b,rng = _bins(conf, n_bins),np.random.default_rng(random_state)
@@ -191,9 +191,9 @@ def paired_bootstrap(
     classes=None, # class names
     n:int=1000, # resamples
     level:float=.95, # of the intervals
-    random_state=0,
+    random_state=0, # seed of the resamples
     n_bins:int=15, # equal-mass bins of the calibration error
-): # DataFrame: index metric; columns a, b, difference (b - a), low, high
+)->'DataFrame': # DataFrame: index metric; columns a, b, difference (b - a), low, high
     "Metrics of two fixed models and the interval of their difference, over resamples of the faces that both saw"
     import pandas as pd
     y,a,classes = _check(y_true, prob_a, classes, 'prob_a')
@@ -222,8 +222,8 @@ def per_class(
     classes=None, # class names
     n:int=1000, # resamples
     level:float=.95, # of the intervals
-    random_state=0,
-): # DataFrame: index class; columns precision, recall, f1, low, high (of f1), faces, called
+    random_state=0, # seed of the resamples
+)->'DataFrame': # DataFrame: index class; columns precision, recall, f1, low, high (of f1), faces, called
     "Precision, recall and F1 of each class, F1 with its stratified bootstrap interval; NaN where there is nothing to divide by"
     import pandas as pd
     y,p,classes = _check(y_true, y_prob, classes)
@@ -244,7 +244,7 @@ def plot_confusion(
     y_prob, # probabilities (N, n_classes)
     classes=None, # class names
     ax=None, # a matplotlib axis; a new figure without it
-): # the axis
+)->'Axes': # the axis
     "Confusion matrix: shares of each row in percent, numbers of faces below them"
     import matplotlib.pyplot as plt
     y,p,classes = _check(y_true, y_prob, classes)
@@ -271,7 +271,7 @@ def plot_reliability(
     classes=None, # class names
     n_bins:int=15, # equal-mass bins
     ax=None, # a matplotlib axis; a new figure without it
-): # the axis
+)->'Axes': # the axis
     "Reliability diagram of the answer's confidence over equal-mass bins, with Wilson intervals"
     import matplotlib.pyplot as plt
     y,p,classes = _check(y_true, y_prob, classes)
@@ -314,7 +314,7 @@ def record_metrics(
     y_prob, # probabilities (N, n_classes)
     role:str='model', # or 'baseline'
     **kw, # for `bootstrap_ci`
-): # DataFrame as from `metrics_table`
+)->'DataFrame': # DataFrame as from `metrics_table`
     "`metrics_table`, also added as a line of json to the file that the environment variable FER_METRICS names"
     t = metrics_table(faces.labels, y_prob, faces.classes, **kw)
     path = os.environ.get('FER_METRICS')
@@ -340,7 +340,7 @@ def _flat(x): return np.asarray(x).reshape(len(x),-1).astype(np.float32)/255
 # %% ../nbs/05_evaluate.ipynb #07bd4ebe
 def majority_baseline(
     faces, # `Faces` to train on
-): # has `predict_proba(x)`
+)->_Baseline: # has `predict_proba(x)`
     "Answers every face with the class shares of `faces`: the majority class, whatever is in the picture"
     from sklearn.dummy import DummyClassifier
     return _Baseline(DummyClassifier(strategy='prior').fit(_flat(faces.images), faces.labels), faces.classes)
@@ -351,8 +351,8 @@ def eigenface_baseline(
     n_components:int=100, # eigenfaces, fewer where there are fewer faces
     class_weight=None, # None, 'balanced' or a dict, as in scikit-learn
     sample_weight=None, # a weight for each face (N,)
-    random_state=0,
-): # has `predict_proba(x)`
+    random_state=0, # seed of the eigenfaces
+)->_Baseline: # has `predict_proba(x)`
     "Logistic regression on eigenfaces (Turk & Pentland 1991), fitted on all of `faces`"
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression

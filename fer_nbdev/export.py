@@ -111,7 +111,7 @@ def speed_table(
     models:dict, # Name -> (module, path of its `.onnx` file)
     batches=(1,32), # Faces in one call
     seconds:float=.3, # Time spent on each cell of the table
-): # DataFrame: milliseconds a face, a row for each model and batch size
+)->'DataFrame': # DataFrame: milliseconds a face, a row for each model and batch size
     "Milliseconds of CPU time a face in PyTorch and in ONNX Runtime, on one thread each"
     import pandas as pd
     rows,threads = [],torch.get_num_threads()

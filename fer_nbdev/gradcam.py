@@ -24,7 +24,7 @@ from matplotlib import colormaps
 # %% ../nbs/10_gradcam.ipynb #30a3dc21
 @contextmanager
 def hooked(
-    model:nn.Module,
+    model:nn.Module, # Any network
     modules, # Modules of `model` to listen to
     hook, # Called as `hook(module, inputs, output)` after each of them; what it returns, if not None, replaces the output
 ):
@@ -57,10 +57,10 @@ def last_map(
 
 # %% ../nbs/10_gradcam.ipynb #36d39aee
 def find_layer(
-    model:nn.Module,
+    model:nn.Module, # Any network
     x:Tensor, # float images (N, channels, H, W)
     layer=None, # A name out of `model.named_modules()`, a module of `model`, or None for `last_map`
-)->nn.Module:
+)->nn.Module: # Whose output has shape (N, K, h, w)
     "The module of `model` that `layer` means"
     if layer is None: return last_map(model, x)
     if isinstance(layer, nn.Module):
@@ -97,7 +97,7 @@ def capture(
     x:Tensor, # float images (N, channels, H, W), as `model` takes them
     target=None, # Class, or one for each image (N,); None: the class that `model` predicts
     layer=None, # As in `find_layer`
-): # Activations (N, K, h, w), gradients (N, K, h, w), target (N,), logits (N, n_classes), all detached
+)->tuple: # Activations (N, K, h, w), gradients (N, K, h, w), target (N,), logits (N, n_classes), all detached
     "What `layer` puts out for `x`, and how the score of `target` changes with it"
     kept = []
     def keep(m, i, o):
@@ -240,7 +240,7 @@ def centre_blob(
 def class_means(
     a, # Images or maps (N, H, W)
     labels, # Class of each (N,)
-    n_classes:int=7,
+    n_classes:int=7, # Classes, of which some may have no member
 )->Tensor: # float (n_classes, H, W); nan for a class without members
     "The mean of `a` over each class"
     a,labels = torch.as_tensor(a).float(),torch.as_tensor(labels)

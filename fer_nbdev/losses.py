@@ -150,7 +150,7 @@ def create_loss(
     name:str, # One of `list_losses()`
     counts=None, # Number of training faces in each class (C,), for the losses that weigh classes
     **kwargs, # The loss's own options (`beta`, `gamma`, `tau`), and for all `eps` and `reduction`
-)->CrossEntropy:
+)->CrossEntropy: # A loss for `Learner`, called as `loss(logits, target)`
     "A loss by its name; a ValueError suggests near names"
     def near(x, xs): return ''.join(f"did you mean '{o}'? " for o in difflib.get_close_matches(str(x), xs, 1, .4))
     if name not in _losses: raise ValueError(f"unknown loss '{name}', {near(name, _losses)}There are {list_losses()}")

@@ -111,7 +111,7 @@ def cifar_cnn(n_classes=7, in_channels=1, drop=0.):
 def layer_table(
     model, # Any module
     x:Tensor, # One batch for it, to find the shapes
-): # DataFrame: layer, output shape, parameters; and, as `.attrs['macs']`, multiply-adds of one item of the batch
+)->'DataFrame': # DataFrame: layer, output shape, parameters; and, as `.attrs['macs']`, multiply-adds of one item of the batch
     "What each layer of `model` puts out, and its number of parameters"
     import pandas as pd
     rows,macs,handles = [],[0],[]
@@ -142,7 +142,7 @@ def emojify_cnn(n_classes=7, in_channels=1):
 
 # %% ../nbs/08_models.ipynb #f283fcd7
 _models = dict(emojify_cnn=emojify_cnn, cifar_cnn=cifar_cnn, nano=nano, small=small, base=base)
-def list_models(): # list of str
+def list_models()->list: # of str
     "Names that `create_model` knows; besides them `'timm:<name>'` for any network of timm"
     return list(_models)
 
@@ -167,7 +167,7 @@ def save_weights(
 def load_weights(
     model, # A module out of `create_model`
     path, # `.safetensors` file
-): # The metadata, a dict of str
+)->dict: # The metadata, a dict of str
     "Fill `model` with the weights in `path`; a ValueError if they are another model's"
     from safetensors import safe_open, SafetensorError
     path = Path(path)
@@ -191,10 +191,10 @@ def _timm_model(name, n_classes, in_channels, weights):
 # %% ../nbs/08_models.ipynb #e57d0a70
 def create_model(
     name:str, # One of `list_models()`, or 'timm:<name>'
-    n_classes:int=7,
+    n_classes:int=7, # Answers to choose from
     in_channels:int=1, # 1 for grey, 3 for colour
     weights=None, # None: random; 'fer': packaged, trained on FER-2013; 'imagenet': timm networks only, downloads
-): # Module: float images (N, in_channels, 48, 48) in [0, 1] -> logits (N, n_classes)
+)->nn.Module: # Module: float images (N, in_channels, 48, 48) in [0, 1] -> logits (N, n_classes)
     "The network called `name`"
     if weights not in (None,'fer','imagenet'): raise ValueError(f"weights: {weights!r}, expected None, 'fer' or 'imagenet'")
     if name.startswith('timm:'):

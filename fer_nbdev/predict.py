@@ -79,7 +79,7 @@ def load_predictor(
     name_or_path=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
     classes=None, # Answer among these only, such as `FIVE`; None: all that the network knows
     threads:int=1, # CPU threads for one call; 0: all cores
-)->Predictor:
+)->Predictor: # With `predict`, `predict_proba` and `heat_map`
     "The predictor of that name or file"
     name = os.fspath('small' if name_or_path is None else name_or_path)
     if name.endswith('.onnx') or os.sep in name or '/' in name: return Predictor(name, classes, threads)

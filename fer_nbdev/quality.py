@@ -14,9 +14,10 @@ from .data import face_hash, pixel_hash
 
 # %% ../nbs/04_quality.ipynb #3fde6da1
 def near_pairs(
-    hash_a, hash_b, # bool (N, size, size) and (M, size, size), from `face_hash`
+    hash_a, # bool (N, size, size), from `face_hash`
+    hash_b, # bool (M, size, size)
     max_distance:int, # Bits that may differ
-): # int arrays a (K,), b (K,), distance (K,): positions in `hash_a` and `hash_b`
+)->tuple: # int arrays a (K,), b (K,), distance (K,): positions in `hash_a` and `hash_b`
     "All pairs of hashes that differ in at most `max_distance` bits"
     def words(h):
         h = h.reshape(len(h), h.shape[1]*h.shape[2])
@@ -35,7 +36,8 @@ def _detail(x): x = x.astype(np.float32); return x-cv2.GaussianBlur(x, (0,0), 2)
 def _match(a, b): return cv2.matchTemplate(a, b[3:-3,3:-3], cv2.TM_CCOEFF_NORMED)
 
 def similarity(
-    a, b, # uint8 images (H, W)
+    a, # uint8 image (H, W)
+    b, # Another, of the same size
 )->float: # At most 1: the same picture up to shift, scale, turn, light
     "Correlation of the fine detail of two faces, laid one upon the other"
     r = _match(_detail(a), db:=_detail(b))
@@ -74,7 +76,7 @@ def _columns(faces, d):
 
 # %% ../nbs/04_quality.ipynb #655eee06
 def find_leaks(
-    faces:Faces,
+    faces:Faces, # All splits
     max_distance:int=NEAR, # Bits of 256 in which near twins may differ
     min_similarity:float=ALIKE, # From which a near pair is twins
 )->pd.DataFrame: # One row a pair: a, b (indices into `faces`), split_a, split_b, kind, distance, label_a, label_b
@@ -86,7 +88,7 @@ def find_leaks(
 
 # %% ../nbs/04_quality.ipynb #29af1a34
 def find_duplicates(
-    faces:Faces,
+    faces:Faces, # All splits
     max_distance:int=NEAR, # Bits of 256 in which near twins may differ
     min_similarity:float=ALIKE, # From which a near pair is twins
 )->pd.DataFrame: # As `find_leaks`, with a < b
@@ -98,7 +100,7 @@ def find_duplicates(
 
 # %% ../nbs/04_quality.ipynb #761f3e99
 def clean_split(
-    faces:Faces,
+    faces:Faces, # All splits
     max_distance:int=NEAR, # Bits of 256 in which near twins may differ
     min_similarity:float=ALIKE, # From which a near pair is twins
 )->Faces: # `valid` and `test` as they were, `train` without their twins

@@ -15,7 +15,7 @@ from .core import Faces
 def sampling_weights(
     labels, # integer labels (N,)
     power:float=1., # 0 leaves the classes as they are, 1 balances them
-): # float (N,), mean 1
+)->np.ndarray: # float (N,), mean 1
     "How often to draw each face: the size of its class to the power of -`power`, scaled to mean 1"
     labels = np.asarray(labels)
     if labels.ndim!=1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):

@@ -22,7 +22,7 @@ VARIANTS = dict(angry=('4+5+7+23','4+5+7+24'), disgust=('9','10','9+10'), fear=(
 def units_of(
     variants, # Combinations such as '6+12' (N,); '' is none
     intensity=1., # From 0 to 1, a number or (N,)
-): # dict of unit number to its strength (N,)
+)->dict: # dict of unit number to its strength (N,)
     "How strongly each of `UNITS` is contracted"
     variants = list(variants)
     sets = {v: set(v.split('+'))-{''} for v in variants}
@@ -253,7 +253,7 @@ def draw_faces(
     info, # DataFrame as in `synthetic_faces(...).info`: one row a face
     size:int=48, # Side in pixels
     random_state=0, # Seed of the noise, or a numpy Generator
-): # (uint8 images (N, size, size), bool masks (N, size, size))
+)->tuple: # (uint8 images (N, size, size), bool masks (N, size, size))
     "Draws each row of `info`; its mask is where it differs from the same face with all muscles at rest"
     rng = np.random.default_rng(random_state)
     images,masks = np.empty((len(info),size,size), np.uint8),np.empty((len(info),size,size), bool)
@@ -275,7 +275,7 @@ def draw_face(
     intensity:float=1., # From 0 to 1
     mask:bool=False, # Also return where its muscles changed it, bool (size, size)?
     **changes, # Columns of `info`: yaw, pitch, roll (degrees), scale, shift_x, background, light, noise, skin, glasses, ...
-): # uint8 image (size, size)
+)->np.ndarray: # uint8 image (size, size)
     "One face, upright and clearly lit unless told otherwise"
     if emotion not in EMOTIONS: raise ValueError(f"unknown emotion '{emotion}', expected one of {EMOTIONS}")
     unknown = sorted(set(changes)-set(_UPRIGHT)-set(_LOOK))
@@ -372,7 +372,7 @@ def synthetic_faces(
 def expression_region(
     info, # DataFrame as in `synthetic_faces(...).info`
     size:int=48, # Side in pixels
-): # bool (N, size, size)
+)->np.ndarray: # bool (N, size, size)
     "Where any of all `VARIANTS` would change each face: the union of masks, the same whatever the face shows"
     region = np.zeros((len(info),size,size), bool)
     for a in range(0, len(info), 256):

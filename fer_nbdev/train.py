@@ -126,7 +126,7 @@ def random_affine(
 def random_light(
     x:Tensor, # float (N, 1, H, W) in [0, 1]
     light=.25, # Contrast changes by up to this share, brightness by up to half of it
-)->Tensor:
+)->Tensor: # (N, 1, H, W) in [0, 1]
     "Random contrast about each face's mean, and random brightness"
     def draw(limit): return torch.empty(len(x),1,1,1, device=x.device).uniform_(-limit, limit)
     mean = x.mean((1,2,3), keepdim=True)
@@ -137,7 +137,7 @@ def random_erase(
     x:Tensor, # float (N, 1, H, W)
     p=.5, # Share of the faces that lose a box
     side=.5, # Longest side of the box, as a share of the face's
-)->Tensor:
+)->Tensor: # (N, 1, H, W)
     "One box of random place, size and grey, after Zhong et al. 2020"
     n,dev,(h,w) = len(x),x.device,x.shape[-2:]
     def inside(size):
@@ -175,7 +175,7 @@ def face_dls(
     augment=AUGMENT, # Arguments of `Augment`, or None
     sampler=None, # None: shuffle; a power from 0 to 1 for `sampling_weights`
     device=None, # Default: a GPU if there is one
-)->DataLoaders:
+)->DataLoaders: # `train` shuffled or drawn, augmented; `valid` in order
     "fastai `DataLoaders` of `faces`; a ValueError for `test` faces or batches larger than the data"
     if (faces.split=='test').any(): raise ValueError(f"{(faces.split=='test').sum():,} faces of 'test' given to a learner; leave them out: faces[faces.split!='test']")
     train,valid = faces.subset('train'),faces.subset('valid')
@@ -191,7 +191,9 @@ def face_dls(
     return DataLoaders(t, v, device=device or torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
 
 # %% ../nbs/09_train.ipynb #10403096
-def bf16_pays(device='cpu')->bool:
+def bf16_pays(
+    device='cpu', # As torch calls it
+)->bool: # On a GPU what torch says; on a processor whether it has AVX-512 BF16
     "Does this processor compute in bf16 itself?"
     if torch.device(device).type=='cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
     caps = getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
@@ -285,8 +287,10 @@ class Distill(Callback):
         if answer.shape!=self.pred.shape: raise ValueError(f"the teachers answer for {answer.shape[1]} classes, the network for {self.pred.shape[1]}; both must be trained for the same")
         self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*F.cross_entropy(self.pred, answer)
 
-# %% ../nbs/09_train.ipynb #f68c7a3c
-def split_params(model): # [parameters of the body, parameters of the head], for `freeze` and `fine_tune`
+# %% ../nbs/09_train.ipynb #0dffcf13
+def split_params(
+    model, # A module with a linear layer
+)->L: # [parameters of the body, parameters of the head], for `freeze` and `fine_tune`
     "Body and head of `model`: the head is its last linear layer (and what `VoteHead` adds)"
     head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
     ids = {id(p) for m in head for p in m.parameters()}
@@ -309,8 +313,10 @@ def fer_learner(
     loss_args=None, # More arguments for `create_loss`
     seed=None, # Seeds Python, NumPy and PyTorch
     bf16=None, # None: where `bf16_pays`
-    device=None, path='.', **kwargs # `kwargs` go to fastai's Learner
-)->Learner:
+    device=None, # Default: a GPU if there is one
+    path='.', # Where the Learner writes
+    **kwargs, # More for fastai's Learner
+)->Learner: # With accuracy, balanced accuracy and macro-F1
     "fastai `Learner` on in-memory faces, with accuracy, balanced accuracy and macro-F1 as metrics"
     if seed is not None: set_seed(seed)
     if votes and mixup: raise ValueError("votes and mixup: a blend of two faces has no votes of its own; set one of them to 0")
@@ -341,7 +347,7 @@ RECIPES = dict(
 def get_recipe(
     name, # One of `RECIPES`, or a dict
     **changes, # Settings to change, such as `epochs=5`
-)->dict:
+)->dict: # A copy with the changes
     "A copy of a recipe with `changes`; a ValueError for what no run can do"
     if isinstance(name, str):
         if name not in RECIPES: raise ValueError(f"unknown recipe '{name}', did you mean {difflib.get_close_matches(name, RECIPES, 2) or list(RECIPES)}? There are {list(RECIPES)}")
@@ -359,9 +365,9 @@ def get_recipe(
 
 # %% ../nbs/09_train.ipynb #117808d2
 def run_record(
-    faces:Faces,
-    recipe:dict,
-    seed:int,
+    faces:Faces, # All splits
+    recipe:dict, # Out of `get_recipe`
+    seed:int, # As given to `train`
 )->dict: # What must be equal for a run to be continued, and what a reader wants to know
     "Recipe, seed, data and versions of a run"
     votes = None if faces.votes is None else hashlib.sha256(np.ascontiguousarray(faces.votes)).hexdigest()[:12]
@@ -430,9 +436,10 @@ def load(self:Checkpoint)->int: # The epoch to start with, 0 if there is no chec
     self.seconds = np.array(self.state['seconds'])
     return self.state['epoch']
 
-# %% ../nbs/09_train.ipynb #d1f5e2d1
+# %% ../nbs/09_train.ipynb #c6db66a7
 @patch
 def before_fit(self:Checkpoint):
+    "Take up the state that `load` has read, and start the clock"
     self.run = _active(self)
     self.since = np.array([time.time(), time.process_time()])-self.seconds
     if not self.run or not self.state: return
@@ -444,11 +451,13 @@ def before_fit(self:Checkpoint):
 
 @patch
 def before_epoch(self:Checkpoint):
+    "On the first epoch to come, put the random states back to where they were"
     if self.state and self.epoch==self.state['epoch']: _set_random_state(self.dls, self.state['random'])
 
-# %% ../nbs/09_train.ipynb #8e27468d
+# %% ../nbs/09_train.ipynb #91cea46b
 @patch
 def after_epoch(self:Checkpoint):
+    "Write the whole state to a temporary name, then rename"
     if self.state and self.epoch<self.state['epoch']: return
     ema,smooth = getattr(self.learn, 'ema', None),self.recorder.smooth_loss
     self.seconds = np.array([time.time(), time.process_time()])-self.since # by the clock and of the processor, killed runs' last epochs left out
@@ -492,15 +501,17 @@ class MLflowCallback(Callback):
         r = self.record
         mlflow.log_params({**r['recipe'], **{k:r[k] for k in ('seed','data','fingerprint','faces')}, **r['versions']})
 
-# %% ../nbs/09_train.ipynb #6d28b054
+# %% ../nbs/09_train.ipynb #a958da61
 @patch
 def after_epoch(self:MLflowCallback):
+    "The epoch's metrics"
     if self.epoch<self.start: return
     names = self.recorder.metric_names[1:]
     self.mlflow.log_metrics({n:float(v) for n,v in zip(names, self.learn.final_record) if n!='time'}, step=self.epoch)
 
 @patch
 def after_fit(self:MLflowCallback):
+    "The loss curve, the confusion matrix on `valid` and the weights"
     loss,confusion = Figure(),Figure(figsize=(6.5,5.5)) # not pyplot's: nothing is shown
     loss.subplots().plot(self.recorder.losses)
     loss.gca().set(xlabel='step', ylabel='training loss, smoothed')
@@ -528,8 +539,8 @@ def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
     path='runs/nano', # Folder for record, log, checkpoint and weights
-    seed:int=0,
-    device=None,
+    seed:int=0, # Seeds Python, NumPy and PyTorch
+    device=None, # Default: a GPU if there is one
     track=False, # Log to MLflow too; needs the extra `track`
     cbs=(), # More callbacks
     **changes, # Settings of the recipe to change, such as `epochs=5`
@@ -561,8 +572,8 @@ def predict_faces(
     model, # Out of `create_model` or a Learner's `.model`
     images, # uint8 (N, H, W)
     flip=False, # Average with the mirrored faces' probabilities
-    bs=256,
-): # float32 probabilities (N, n_classes)
+    bs=256, # Faces in one pass
+)->np.ndarray: # float32 probabilities (N, n_classes)
     "Probabilities of `model` for `images`, in eval mode and single precision"
     images = np.asarray(images)
     if images.ndim!=3 or images.dtype!=np.uint8 or not len(images): raise ValueError(f"images: {images.dtype} of shape {images.shape}, expected uint8 of shape (N, H, W) with at least one face")

@@ -1,5 +1,6 @@
 "The built site is whole: links, anchors, names, outputs, and nothing from elsewhere"
 import ast, json, re
+from copy import copy
 from pathlib import Path
 from urllib.parse import unquote
 import pytest, yaml
@@ -44,6 +45,10 @@ def test_every_link_and_anchor_resolves(site, pages):
             if not target.exists(): broken.append(f'{name}: {link}')
             elif anchor and unquote(anchor) not in ids.get(key, ()): broken.append(f'{name}: {link} (no such anchor)')
     assert not broken
+
+
+def test_the_training_split_is_not_the_function_train(pages):
+    for name,soup in pages.items(): assert not [a for a in soup.find_all('a', href=True) if a.get_text()=='train' and a['href'].endswith('train.html#train')], name
 
 
 def test_ids_are_unique(pages):
@@ -110,10 +115,14 @@ def test_what_an_opening_cell_asks_is_on_the_page(pages):
         assert all(w in shown for w in words), nb.name
 
 
-def test_no_output_shows_an_error(pages):
+def test_nothing_shows_an_error_a_warning_or_raw_markup(pages):
     for name,soup in pages.items():
-        assert not soup.select('.output.error'), name
-        for o in soup.select('.output'): assert 'Traceback (most recent call last)' not in o.get_text(), name
+        assert not soup.select('.output.error, .output.stderr'), name
+        shown = copy(soup.select_one('main'))
+        for o in shown.select('.output'): assert 'Traceback (most recent call last)' not in o.get_text(), name
+        assert '<td>' not in shown.get_text(), f'{name}: a table stands there as its html'
+        for code in shown.select('pre, code'): code.extract()
+        for raw in ('](', 'skip_exec', '```'): assert raw not in shown.get_text(), f'{name}: {raw} has not become what it means'
 
 
 def test_outputs_of_a_page_come_from_one_data_set(pages):
