@@ -1,0 +1,23 @@
+"Every exported function says what each of its arguments is and what comes back"
+import inspect
+from importlib import import_module
+import pytest
+from fastcore.docments import docments
+
+MODULES = 'core synthetic data eda quality evaluate resample losses models train gradcam export detect predict'.split()
+NETWORKS = {'nano', 'small', 'base', 'emojify_cnn', 'cifar_cnn'} # of one line each: `create_model` says what their arguments are
+GIVES_NOTHING = {'require', 'explain_csv', 'report', 'save_weights', 'save_whole', 'hooked'}
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_docments(module):
+    mod = import_module(f'fer_nbdev.{module}')
+    silent = []
+    for name in mod.__all__:
+        f = getattr(mod, name)
+        if not callable(f): continue
+        if not f.__doc__: silent.append(name)
+        if inspect.isclass(f) or name in NETWORKS: continue
+        for arg,d in docments(f, full=True, returns=True, args_kwargs=True).items():
+            if not d['docment'] and not (arg=='return' and name in GIVES_NOTHING): silent.append(f'{name}: {arg}')
+    assert not silent
