@@ -152,6 +152,7 @@ def render(f, parts, pages, out):
 
 def build(out, only=()):
     start,parts = time.time(),sidebar()
+    if out.exists() and any(out.iterdir()) and not (out/'site.css').exists(): sys.exit(f"error: {out} holds something else than this site; choose an empty or a new folder")
     proc,pages = process(only),{}
     for part,files in parts:
         for f in files:
@@ -163,8 +164,8 @@ def build(out, only=()):
             url = (PurePosixPath(f).parent/fm.get('output-file', Path(f).stem+'.html')).as_posix()
             pages[f] = dict(nb=nb, title=title, description=fm.get('description', ''), url=url, label=label, part=part)
     shutil.rmtree(out, ignore_errors=True); out.mkdir(parents=True)
+    shutil.copyfile(HERE/'site.css', out/'site.css') # first: it marks the folder as ours
     for f in pages: render(f, parts, pages, out)
-    shutil.copyfile(HERE/'site.css', out/'site.css')
     if any('plotly.min.js' in p.read_text(encoding='utf-8') for p in out.rglob('*.html')): shutil.copyfile(proc/'plotly.min.js', out/'plotly.min.js')
     subprocess.run([sys.executable, '-m', 'pagefind', '--site', str(out), '--silent', '--keep-index-url'], check=True)
     for f in (out/'pagefind').glob('pagefind-*'): # its ready-made search boxes: page.html has its own

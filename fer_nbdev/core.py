@@ -20,7 +20,7 @@ EMOJI = dict(zip(EMOTIONS, '😠🤢😨😄😢😲😐'))
 # %% ../nbs/00_core.ipynb #faafd479
 COLORS = dict(zip(EMOTIONS, ('#D55E00','#009E73','#CC79A7','#E69F00','#0072B2','#56B4E9','#444444')))
 
-# %% ../nbs/00_core.ipynb #d8c1e5d0
+# %% ../nbs/00_core.ipynb #edef99b0
 class Faces:
     "Grey faces with their labels and splits, sliced together"
     _arrays = ('images','labels','split','votes','masks')
@@ -40,6 +40,7 @@ class Faces:
         n,split = len(images),np.asarray(split)
         if split.ndim==0: split = np.full(n, split.item())
         if labels.shape!=(n,): raise ValueError(f"labels: shape {labels.shape}, expected ({n},) for {n} images")
+        if n and labels.dtype.kind not in 'iu': raise ValueError(f"labels: {labels.dtype}, expected integers that are positions in {tuple(classes)}")
         bad = (labels<0)|(labels>=len(classes))
         if bad.any():
             i = int(np.flatnonzero(bad)[0])

@@ -60,7 +60,7 @@ def parse_pixels(
     if any(np.count_nonzero(end[a:b])!=n for a,b in zip(starts, ends)): return None
     return np.compress(end, v+hundreds*np.uint8(100)).reshape(-1,n)
 
-# %% ../nbs/02_data.ipynb #a6cea9b8
+# %% ../nbs/02_data.ipynb #db0d3447
 _again = "Download it again, or mend or delete this row"
 
 def explain_csv(
@@ -73,11 +73,13 @@ def explain_csv(
     next(rows)
     raw, n = rows, max(v for v in cols.values() if v is not None)+1
     prev = None
-    for i,row in enumerate(raw):
-        if prev: raise ValueError(prev+f". {_again}")
-        if not row: continue
-        prev = _row_error(row, cols, n)
-        if prev: prev = f"{name} row {i} (line {rows.line_num}): {prev}"
+    try:
+        for i,row in enumerate(raw):
+            if prev: raise ValueError(prev+f". {_again}")
+            if not row: continue
+            prev = _row_error(row, cols, n)
+            if prev: prev = f"{name} row {i} (line {rows.line_num}): {prev}"
+    except csv.Error as e: raise ValueError(f"{name} line {rows.line_num}: {e}; is there a quotation mark without its other half? {_again}") from None
     if prev: raise ValueError(prev+". It is the last row: the file is probably cut off. Download it again")
     raise ValueError(f"{name}: not a csv that can be read. Download it again")
 
@@ -350,7 +352,7 @@ def from_csv(
     info = pd.DataFrame(dict(row=np.arange(len(images)), blurred=blurred))
     return Faces(images, labels, split, votes, info=info, name=_name(len(images), fs.path/name)), notes
 
-# %% ../nbs/02_data.ipynb #bbbd3768
+# %% ../nbs/02_data.ipynb #e7fd6a89
 def read_votes(
     f, # FER+'s csv, binary
     name:str, # What to call it in errors
@@ -363,8 +365,12 @@ def read_votes(
     if missing: raise ValueError(f"{name}: no column {missing}, found {list(d)[:6]}. Expected fer2013new.csv of FER+")
     if len(d)!=len(usage) or (d.Usage.str.strip().to_numpy()!=np.array(usage)).any():
         raise ValueError(f"{name}: its {len(d):,} rows are not those of the {len(usage):,} faces. Use the fer2013new.csv that belongs to fer2013.csv, or move it away")
-    try: votes = d[list(VOTES)].to_numpy(np.int8)
-    except ValueError as e: raise ValueError(f"{name}: a vote is not a whole number ({e}). Download it again") from None
+    votes = d[list(VOTES)].apply(pd.to_numeric, errors='coerce')
+    bad = np.argwhere(~(votes.ge(0)&votes.le(10)&votes.eq(votes.round())).to_numpy())
+    if len(bad):
+        i,j = bad[0]
+        raise ValueError(f"{name} row {i} (line {i+2}): {VOTES[j]} is '{d[VOTES[j]].iloc[i]}', expected a whole number of votes from 0 to 10. Download it again")
+    votes = votes.to_numpy(np.int8)
     unnamed = d['Image name'].fillna('').astype(str).str.strip().eq('').to_numpy() if 'Image name' in d else False
     return votes, (votes[:,VOTES.index('NF')]==10)|unnamed
 

@@ -145,14 +145,14 @@ def _forehead(sheet, p, u):
     for k,r in enumerate((-.15,-.085)):
         sheet.line(_xy(.30*_T, _c(p['brow_y']-.06*u[1])+r-.03*_T**2*(1+_c(u[2]))), p['skin'], .55*u[1]*np.maximum(u[2],.35)+.3*p['age']*(k==0), .018)
 
-# %% ../nbs/01_synthetic.ipynb #8851a3c0
+# %% ../nbs/01_synthetic.ipynb #0483ef78
 def _eyes(sheet, p, u):
     one = np.ones_like(_c(u[1]))
     dome = (1-_T**2)**.75
     up = p['eye_size']*p['eye_open']*(.58+.42*u[5]-.16*u[7]-.08*u[9]-.06*u[12])
     low = p['eye_size']*(.36-.30*u[7]-.52*u[6]-.2*u[9]+.06*u[5])
     for side in (-1,1):
-        tilt = .02*(u[1]*u[4])*1.0
+        tilt = .02*u[1]*u[4]
         cx,cy = side*p['eye_x'],p['eye_y']
         x = _c(cx)+side*_c(p['eye_size'])*_T
         rest = _c(cy)-.012*_T+_c(tilt)*_T
@@ -173,12 +173,12 @@ def _eyes(sheet, p, u):
         for dy in (-.03,.035): # crow's feet
             sheet.line(_xy(_c(cx)+side*(_c(p['eye_size'])+np.array([.035,.105]))*one, _c(cy)+np.array([dy*.4,dy*2.])*one), p['skin'], .7*u[6], .018)
 
-# %% ../nbs/01_synthetic.ipynb #c6ae460c
+# %% ../nbs/01_synthetic.ipynb #dfacb4b9
 def _nose(sheet, p, u):
     one = np.ones_like(_c(u[1]))
     y,w,lift = p['nose_y'],p['nose_width'],.035*u[9]+.012*u[10]
     k = np.linspace(0, 1, 6)
-    sheet.line(_xy(_c(.05+.35*w*0)+_c(.045*one[:,0])*k**2*1., _c(p['eye_y'])+.02+_c(y-lift-p['eye_y']-.06)*k), p['skin'], .42*one[:,0], .02, 1.1)
+    sheet.line(_xy(_c(.05*one[:,0])+_c(.045*one[:,0])*k**2, _c(p['eye_y'])+.02+_c(y-lift-p['eye_y']-.06)*k), p['skin'], .42*one[:,0], .02, 1.1)
     sheet.add(_disc(0*w-.01, y-lift-.05, .03, .03), np.minimum(p['skin']*1.1,250), depth=1.4)
     for side in (-1,1):
         a = np.linspace(-1.9, 1.3, 7)

@@ -266,7 +266,9 @@ class VoteHead(Callback):
         self.learn.loss_grad = self.loss_grad-self.weight*(votes*logits.log_softmax(1)).sum(1).mean()
     def after_fit(self): self.handle.remove(); self.pooled = None
 
-# %% ../nbs/09_train.ipynb #8d820fe0
+# %% ../nbs/09_train.ipynb #6a0c1125
+def _digest(model): return hashlib.sha256(b''.join(v.cpu().numpy().tobytes() for v in model.state_dict().values())).hexdigest()[:12]
+
 class Distill(Callback):
     "While training, also learn the mean answer of trained networks to the same augmented faces"
     order = 4 # before `VoteHead` adds to the loss
@@ -276,6 +278,7 @@ class Distill(Callback):
     ):
         self.teachers,self.weight = list(teachers),weight
         if not self.teachers or not 0<=weight<=1: raise ValueError(f"Distill: {len(self.teachers)} teachers with a weight of {weight}; it takes one or more, and a weight from 0 to 1")
+        self.about = dict(weight=weight, teachers=[_digest(t) for t in self.teachers]) # for the record: with others it is another run
     def before_fit(self):
         self.run = _active(self)
         for t in self.teachers: t.to(self.dls.device, memory_format=torch.channels_last).eval()
@@ -297,7 +300,7 @@ def split_params(
     ids |= {id(p) for n,p in model.named_parameters() if n.startswith('vote_head')}
     return L([p for p in model.parameters() if id(p) not in ids], [p for p in model.parameters() if id(p) in ids])
 
-# %% ../nbs/09_train.ipynb #16d5a146
+# %% ../nbs/09_train.ipynb #7c83d464
 def fer_learner(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     model='nano', # Name for `create_model`, or a module
@@ -322,7 +325,7 @@ def fer_learner(
     if votes and mixup: raise ValueError("votes and mixup: a blend of two faces has no votes of its own; set one of them to 0")
     if isinstance(model, str): model = create_model(model, n_classes=len(faces.classes), weights=weights)
     dls = face_dls(faces, bs, augment, sampler, device)
-    if isinstance(loss, str): loss = create_loss(loss, counts=faces.subset('train').counts, **(loss_args or {}))
+    if isinstance(loss, str): loss = create_loss(loss, counts=np.bincount(dls.train_ds.labels, minlength=len(faces.classes)), **(loss_args or {}))
     cbs = [Numbers(bf16)]
     if ema: cbs.append(EMA(ema))
     if mixup: cbs.append(MixUp(mixup))
@@ -343,7 +346,7 @@ RECIPES = dict(
     base=dict(model='base', epochs=90, **{**_OURS, 'ema':.999}),
 )
 
-# %% ../nbs/09_train.ipynb #ec2a0f6d
+# %% ../nbs/09_train.ipynb #de89520b
 def get_recipe(
     name, # One of `RECIPES`, or a dict
     **changes, # Settings to change, such as `epochs=5`
@@ -358,21 +361,24 @@ def get_recipe(
         if k not in known: raise ValueError(f"unknown setting '{k}' in the recipe, did you mean {difflib.get_close_matches(k, known, 2) or sorted(known)}?")
     for k in ('model','epochs','lr','schedule'):
         if k not in recipe: raise ValueError(f"the recipe lacks '{k}'")
+    try: json.dumps(recipe)
+    except TypeError as e: raise ValueError(f"recipe: {e}, and could not be recorded. It holds names and numbers, such as loss='focal', loss_args=dict(gamma=2)") from None
     shape,patience = recipe['schedule'],recipe.get('patience')
     if shape not in ('flat','one_cycle'): raise ValueError(f"schedule: {shape!r}, expected 'flat' or 'one_cycle'")
     if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
     return recipe
 
-# %% ../nbs/09_train.ipynb #117808d2
+# %% ../nbs/09_train.ipynb #8d51f101
 def run_record(
     faces:Faces, # All splits
     recipe:dict, # Out of `get_recipe`
     seed:int, # As given to `train`
+    cbs=(), # Callbacks; what one says `about` itself belongs to the run
 )->dict: # What must be equal for a run to be continued, and what a reader wants to know
     "Recipe, seed, data and versions of a run"
     votes = None if faces.votes is None else hashlib.sha256(np.ascontiguousarray(faces.votes)).hexdigest()[:12]
     blurred = 0 if faces.info is None or 'blurred' not in faces.info else int(faces.info.blurred.sum())
-    return dict(recipe=recipe, seed=seed, data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), votes=votes, blurred=blurred, classes=list(faces.classes),
+    return dict(recipe=recipe, seed=seed, callbacks={type(cb).__name__: cb.about for cb in cbs if hasattr(cb, 'about')}, data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), votes=votes, blurred=blurred, classes=list(faces.classes),
                 versions={p: version(p) for p in ('torch','fastai','numpy')}, python=platform.python_version(), threads=torch.get_num_threads(), bf16=bf16_pays('cuda' if torch.cuda.is_available() else 'cpu'))
 
 # %% ../nbs/09_train.ipynb #ce1e72c7
@@ -420,21 +426,23 @@ class Checkpoint(Callback):
         record, # Out of `run_record`
     ): self.path,self.record,self.state,self.seconds = Path(path),record,None,np.zeros(2)
 
-# %% ../nbs/09_train.ipynb #cb375bd4
+# %% ../nbs/09_train.ipynb #04c9699b
 @patch
 def load(self:Checkpoint)->int: # The epoch to start with, 0 if there is no checkpoint
     "Read the checkpoint; a ValueError if it is broken or another run's"
     if not self.path.exists(): return 0
     try: self.state = torch.load(self.path, weights_only=True, map_location='cpu')
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e: raise ValueError(f"{self.path.absolute()}: not a checkpoint ({type(e).__name__}); delete it to start anew") from e
-    for k in ('recipe','seed','fingerprint','votes','blurred','classes'):
+    for k in ('recipe','seed','callbacks','fingerprint','votes','blurred','classes'):
         old,new = self.state['record'].get(k),self.record[k]
         if old!=new: raise ValueError(f"{self.path.absolute()} belongs to another run: its {k} is {old}, this one's {new}. Choose another path, or delete it")
-    for k in ('versions','threads','bf16'):
-        old,new = self.state['record'][k],self.record[k]
-        if old!=new: print(f"Continued with other {k} than before ({old}, now {new}): the result will not be the same to the bit")
-    self.seconds = np.array(self.state['seconds'])
-    return self.state['epoch']
+    start,now = self.state['epoch'],{k: self.record[k] for k in ('versions','threads','bf16')}
+    self.record,self.seconds = self.state['record'],np.array(self.state['seconds']) # what is learnt was learnt so
+    other = {k: v for k,v in now.items() if self.record[k]!=v}
+    if other and start<self.record['recipe']['epochs']:
+        print(f"Continued with other {' and '.join(other)} than before ({[self.record[k] for k in other]}, now {[*other.values()]}): the result will not be the same to the bit")
+        self.record.setdefault('continued', []).append(dict(epoch=start, **other))
+    return start
 
 # %% ../nbs/09_train.ipynb #c6db66a7
 @patch
@@ -481,7 +489,7 @@ class RunLog(CSVLogger):
     def _write_line(self, log):
         if log[0]>=self.start: super()._write_line(log)
 
-# %% ../nbs/09_train.ipynb #c354934b
+# %% ../nbs/09_train.ipynb #3e7b289c
 class MLflowCallback(Callback):
     "Parameters, metrics by epoch, figures and weights of a run to MLflow, in `mlruns.db` beside the run; a continued run goes on in its own record"
     order = 95
@@ -496,12 +504,15 @@ class MLflowCallback(Callback):
         if not mlflow.get_experiment_by_name('fer_nbdev'): mlflow.create_experiment('fer_nbdev', artifact_location=(path.parent/'mlartifacts').as_uri())
         mlflow.set_experiment('fer_nbdev')
         note = path/'mlflow_run'
+        live = mlflow.active_run()
+        if live and note.exists() and live.info.run_id==note.read_text(): mlflow.end_run() # this run was stopped in this very process
         self.live = mlflow.start_run(run_id=note.read_text() if self.start and note.exists() else None, run_name=path.name)
         note.write_text(self.live.info.run_id)
         r = self.record
-        mlflow.log_params({**r['recipe'], **{k:r[k] for k in ('seed','data','fingerprint','faces')}, **r['versions']})
+        mlflow.log_params({**r['recipe'], **{k:r[k] for k in ('seed','data','fingerprint','faces')}})
+        mlflow.set_tags(r['versions'])
 
-# %% ../nbs/09_train.ipynb #a958da61
+# %% ../nbs/09_train.ipynb #bb675da1
 @patch
 def after_epoch(self:MLflowCallback):
     "The epoch's metrics"
@@ -511,10 +522,9 @@ def after_epoch(self:MLflowCallback):
 
 @patch
 def after_fit(self:MLflowCallback):
-    "The loss curve, the confusion matrix on `valid` and the weights"
+    "The loss curves, the confusion matrix on `valid` and the weights"
     loss,confusion = Figure(),Figure(figsize=(6.5,5.5)) # not pyplot's: nothing is shown
-    loss.subplots().plot(self.recorder.losses)
-    loss.gca().set(xlabel='step', ylabel='training loss, smoothed')
+    self.learn.run_log.read_log().plot('epoch', ['train_loss','valid_loss'], ax=loss.subplots())
     d = self.dls.valid.dataset
     plot_confusion(d.labels.numpy(), predict_faces(self.model, d.images.numpy()), list(d.vocab), confusion.subplots())
     for name,fig in dict(loss=loss, confusion=confusion).items(): self.mlflow.log_figure(fig, f'{name}.png')
@@ -534,7 +544,7 @@ class EarlyStop(Callback):
         losses = self.learn.run_log.read_log().valid_loss.to_numpy()
         if len(losses) and len(losses)-1-losses.argmin()>=self.patience: raise CancelFitException()
 
-# %% ../nbs/09_train.ipynb #9a29dc0a
+# %% ../nbs/09_train.ipynb #31c39d7f
 def train(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
@@ -550,14 +560,13 @@ def train(
     r = copy.deepcopy(recipe)
     epochs,lr,shape,patience = (r.pop(k, None) for k in ('epochs','lr','schedule','patience'))
     learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
-    record = run_record(faces, recipe, seed)
     path.mkdir(parents=True, exist_ok=True)
-    ckpt = Checkpoint(path/'checkpoint.pt', record)
+    ckpt = Checkpoint(path/'checkpoint.pt', run_record(faces, recipe, seed, cbs))
     start = ckpt.load()
-    (path/'record.json').write_text(json.dumps(record, indent=1))
+    (path/'record.json').write_text(json.dumps(ckpt.record, indent=1))
     extra = [ckpt, RunLog(start=start), *cbs]
     if patience: extra.append(EarlyStop(patience))
-    if track: extra.append(MLflowCallback(record, start))
+    if track: extra.append(MLflowCallback(ckpt.record, start))
     if shape=='one_cycle': learn.fit_one_cycle(epochs, lr, cbs=extra, start_epoch=start)
     else: learn.fit(epochs, lr, cbs=extra, start_epoch=start)
     if hasattr(learn.model, 'vote_head'):

@@ -17,6 +17,7 @@ BAD = { # what: (call, parts of the message)
     'too few labels': (lambda: faces(labels=LABELS[:2]), ['labels: shape (2,)', 'expected (3,) for 3 images']),
     'labels one-hot': (lambda: faces(labels=np.eye(7)[LABELS]), ['labels: shape (3, 7)', 'expected (3,)']),
     'label 7': (lambda: faces(labels=[0, 7, 1]), ['face 1 has 7', 'expected 0 to 6']),
+    'labels with a gap': (lambda: faces(labels=[0, np.nan, 1]), ['labels: float64', 'expected integers']),
     'label -1': (lambda: faces(labels=[0, 1, -1]), ['face 2 has -1', 'expected 0 to 6']),
     'label beyond two classes': (lambda: faces(labels=[0, 1, 2], classes=('happy', 'sad')), ['face 2 has 2', 'expected 0 to 1', 'happy']),
     'an unknown split': (lambda: faces(split='training'), ["unknown ['training']", "'train', 'valid' or 'test'"]),

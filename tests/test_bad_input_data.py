@@ -69,6 +69,7 @@ CSV = { # what: (bytes of fer2013.csv, parts of the message)
     'a pixel of abc': (pixel('abc'), ['row 2 (line 4)', "pixel 0 is 'abc'", MEND]),
     'a pixel of -1': (pixel('-1'), ["pixel 0 is '-1'"]),
     'a pixel of 1.5': (pixel('1.5'), ["pixel 0 is '1.5'"]),
+    'a quotation mark alone': (csv([ROWS[0].replace(',', ',"', 1)]+ROWS*4), ['fer2013.csv', 'without its other half', MEND]),
     'label 7': (row2('2,', '7,'), ['row 2 (line 4)', "emotion '7', expected 0 to 6", MEND]),
     'label x': (row2('2,', 'x,'), ["emotion 'x'", 'angry, disgust, fear', MEND]),
     'label 2.0': (row2('2,', '2.0,'), ["emotion '2.0'"]),
@@ -184,10 +185,16 @@ def test_unknown_class_asked_for():
     with pytest.raises(ValueError, match="unknown classes \\['joy'\\]"): load_fer(classes=('joy',))
 
 
+FERPLUS = 'Usage,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n'
+
+
 @pytest.mark.parametrize('what,data,parts', [
-    ('other rows', 'Usage,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\nTraining'+',1'*10+'\n', ['1 rows are not those of the 6 faces', 'Use the fer2013new.csv that belongs']),
+    ('other rows', FERPLUS+'Training'+',1'*10+'\n', ['1 rows are not those of the 6 faces', 'Use the fer2013new.csv that belongs']),
     ('other columns', 'Usage,neutral\nTraining,1\n', ["no column ['happiness'", 'Expected fer2013new.csv']),
-    ('text', 'Usage,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n'+''.join(f'{u},x'+',1'*9+'\n' for u in USAGE), ["a vote is not a whole number", "'x'", 'Download it again']),
+    ('text', FERPLUS+''.join(f'{u},x'+',1'*9+'\n' for u in USAGE), ['row 0 (line 2)', "neutral is 'x'", 'whole number of votes', 'Download it again']),
+    ('cut off in its last row', FERPLUS+''.join(f'{u}'+',1'*10+'\n' for u in USAGE)[:-3]+'\n', ['row 5 (line 7)', "NF is 'nan'", 'Download it again']),
+    ('too many', FERPLUS+''.join(f'{u}'+',300'*10+'\n' for u in USAGE), ["neutral is '300'"]),
+    ('a half', FERPLUS+''.join(f'{u}'+',1.5'*10+'\n' for u in USAGE), ["neutral is '1.5'"]),
 ])
 def test_votes(tmp_path, what, data, parts):
     (tmp_path/'fer2013.csv').write_bytes(csv())

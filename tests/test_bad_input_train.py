@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 from fer_nbdev.core import Faces
+from fer_nbdev.losses import FocalLoss
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.synthetic import synthetic_faces
 from fer_nbdev.train import Checkpoint, Distill, face_dls, fer_learner, get_recipe, predict_faces, save_whole, train
@@ -32,6 +33,7 @@ TABLE = {
     'a teacher for other classes': (lambda f,d: fer_learner(f, bs=64, cbs=[Distill([create_model('nano', n_classes=5)])]).fit(1), "the teachers answer for 5 classes, the network for 7"),
     'no teacher': (lambda f,d: Distill([]), "0 teachers with a weight of 0.7"),
     'misspelt setting': (lambda f,d: train(f, 'nano', '/nowhere', epoch=3), "unknown setting 'epoch' in the recipe, did you mean ['epochs'"),
+    'a loss that is no name': (lambda f,d: train(f, 'nano', '/nowhere', loss=FocalLoss()), "such as loss='focal'"),
     'recipe without epochs': (lambda f,d: train(f, dict(model='nano', lr=1e-3, schedule='flat'), '/nowhere'), "the recipe lacks 'epochs'"),
     'unknown schedule': (lambda f,d: train(f, 'nano', '/nowhere', schedule='cosine'), "expected 'flat' or 'one_cycle'"),
     'floats to predict_faces': (lambda f,d: predict_faces(create_model('nano'), np.zeros((2,48,48))), "expected uint8 of shape (N, H, W)"),
@@ -50,6 +52,14 @@ def test_checkpoint_of_another_run(faces, tmp_path, change, key):
     args = dict(recipe='nano', path=tmp_path, epochs=1, bs=64)
     train(faces, **args)
     with pytest.raises(ValueError, match=f'belongs to another run: its {key}'): train(faces, **{**args,**change})
+
+def test_checkpoint_of_a_pupil_of_other_teachers(faces, tmp_path):
+    a,b = create_model('nano'),create_model('nano')
+    args = dict(recipe='nano', path=tmp_path, epochs=1, bs=64)
+    train(faces, cbs=[Distill([a])], **args)
+    train(faces, cbs=[Distill([a])], **args) # finished, and found so
+    for cbs in ([Distill([b])], [Distill([a], weight=.5)], []):
+        with pytest.raises(ValueError, match='belongs to another run: its callbacks'): train(faces, cbs=cbs, **args)
 
 def test_checkpoint_of_other_data(faces, tmp_path):
     train(faces, 'nano', tmp_path, epochs=1, bs=64)

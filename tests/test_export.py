@@ -87,6 +87,13 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, kw, error, says):
     assert f.read_bytes() == b'old' and [p.name for p in tmp_path.iterdir()] == ['a.onnx']
 
 
+def test_a_network_that_answers_nan_is_not_written(tmp_path):
+    m = create_model('nano')
+    m.head.bias.data[2] = torch.nan
+    with pytest.raises(ValueError, match='nothing was written'): export_onnx(m, tmp_path/'a.onnx')
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match='none: no such folder to write a.onnx'): export_onnx(create_model('nano'), tmp_path/'none'/'a.onnx')
 

@@ -9,11 +9,11 @@ def install(tmp_path, root, monkeypatch):
     m = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(m)
     for f in ('requirements.lock', 'settings.ini', 'setup.py', 'pyproject.toml'): shutil.copy(root/f, tmp_path)
-    for k,v in dict(ROOT=tmp_path, VENV=tmp_path/'.venv', BIN=tmp_path/'.venv/bin', STAMP=tmp_path/'.venv/installed.txt').items(): monkeypatch.setattr(m, k, v)
+    for k,v in dict(ROOT=tmp_path, VENV=tmp_path/'.venv', PYTHON=tmp_path/'.venv/bin/python', STAMP=tmp_path/'.venv/installed.txt').items(): monkeypatch.setattr(m, k, v)
     m.done = []
     def run(*command):
         m.done.append(' '.join(map(str, command)))
-        if 'venv' in command: m.BIN.mkdir(parents=True); (m.BIN/'python').symlink_to(sys.executable)
+        if 'venv' in command: m.PYTHON.parent.mkdir(parents=True, exist_ok=True); m.PYTHON.unlink(missing_ok=True); m.PYTHON.symlink_to(sys.executable)
     monkeypatch.setattr(m, 'run', run)
     monkeypatch.setattr(m, 'check_room', lambda: None)
     return m
@@ -35,11 +35,13 @@ def test_once_and_then_only_what_changed(install, capsys):
 
 
 def test_a_broken_or_copied_environment_is_made_anew(install):
-    install.main(); install.done.clear()
-    install.STAMP.write_text(install.STAMP.read_text().replace(str(install.ROOT), '/elsewhere'))
-    shutil.rmtree(install.BIN)
-    install.main()
-    assert '-m venv --clear' in install.done[0]
+    def copied_to(place): install.STAMP.write_text(install.STAMP.read_text().replace(str(install.ROOT), place))
+    def lost_pip(): install.PYTHON.unlink(); install.PYTHON.write_text('#!/bin/sh\nexit 1\n'); install.PYTHON.chmod(0o755) # stopped before pip was in
+    for harm in (lambda: copied_to('/elsewhere'), lambda: copied_to(f'{install.ROOT}-main'), lost_pip, lambda: install.PYTHON.unlink()):
+        install.main(); install.done.clear()
+        harm()
+        install.main()
+        assert '-m venv --clear' in install.done[0]
 
 
 def test_an_unfinished_one_goes_on(install, monkeypatch):
@@ -58,3 +60,14 @@ def test_too_old_a_python(install, monkeypatch):
 def test_no_venv(install, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ensurepip', None)
     with pytest.raises(SystemExit, match='apt-get install python3-venv'): install.main()
+
+
+def test_what_is_there_counts_as_room(install, monkeypatch):
+    spec = importlib.util.spec_from_file_location('install_again', install.__file__)
+    m = importlib.util.module_from_spec(spec); spec.loader.exec_module(m)
+    monkeypatch.setattr(m, 'VENV', install.ROOT)
+    monkeypatch.setattr(m.shutil, 'disk_usage', lambda p: type('', (), dict(free=4e9)))
+    monkeypatch.setattr(m, 'size', lambda p: 6.)
+    m.check_room()
+    monkeypatch.setattr(m, 'size', lambda p: 1.)
+    with pytest.raises(SystemExit, match='4.0 GB free'): m.check_room()

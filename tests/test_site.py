@@ -157,3 +157,10 @@ def test_a_notebook_without_a_place_stops_the_build(copy_tree):
     (to/'nbs/98_nowhere.ipynb').write_text((NBS/'00_core.ipynb').read_text(encoding='utf-8'), encoding='utf-8')
     r = subprocess.run([sys.executable, to/'docs/build.py', '--to', to/'out'], cwd=to, capture_output=True, text=True, timeout=120)
     assert r.returncode != 0 and 'nbs/98_nowhere.ipynb has no place in the sidebar' in r.stderr
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    import subprocess, sys
+    (tmp_path/'thesis.txt').write_text('years of work')
+    r = subprocess.run([sys.executable, ROOT/'docs/build.py', '00', '--to', tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert r.returncode != 0 and 'holds something else than this site' in r.stderr and (tmp_path/'thesis.txt').exists()

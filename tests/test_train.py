@@ -1,10 +1,14 @@
 "Properties of training that are not worth a reader's time"
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 torch = pytest.importorskip('torch')
 import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelFitException
+import fer_nbdev.train
 from fer_nbdev.core import FIVE, Faces
 from fer_nbdev.models import create_model, list_models
 from fer_nbdev.synthetic import synthetic_faces
@@ -137,6 +141,33 @@ def test_tracked_by_mlflow(faces, tmp_path):
     history = client.get_metric_history(runs.run_id[0], 'accuracy')
     assert [m.step for m in history]==[0,1,2]
     assert {a.path for a in client.list_artifacts(runs.run_id[0])}=={'loss.png','confusion.png','model'}
+
+def test_tracked_run_goes_on_after_an_interrupt(faces, tmp_path, monkeypatch):
+    "Stopped in this very process, then continued with other versions: still one record in MLflow, and the run's own says which"
+    mlflow = pytest.importorskip('mlflow')
+    class Stop(Callback):
+        def before_epoch(self):
+            if self.epoch==1: raise KeyboardInterrupt
+    args = dict(recipe='nano', path=tmp_path/'run', epochs=2, bs=64, track=True)
+    with pytest.raises(KeyboardInterrupt): train(faces, cbs=[Stop()], **args)
+    real = fer_nbdev.train.version
+    monkeypatch.setattr(fer_nbdev.train, 'version', lambda p: '0.0' if p=='numpy' else real(p))
+    train(faces, **args)
+    runs = mlflow.search_runs(search_all_experiments=True)
+    assert len(runs)==1 and runs.status[0]=='FINISHED'
+    record = json.loads((tmp_path/'run/record.json').read_text())
+    assert record['versions']['numpy']==real('numpy') and [(c['epoch'],c['versions']['numpy']) for c in record['continued']]==[(1,'0.0')]
+    train(faces, **args) # finished: nothing is added
+    assert json.loads((tmp_path/'run/record.json').read_text())==record
+
+def test_losses_weigh_the_faces_that_are_learnt_from(faces):
+    "Blurred faces are left out of the counts too"
+    blurred = (faces.labels==3)&(np.arange(len(faces))%2==0)
+    f = Faces(faces.images, faces.labels, faces.split, info=pd.DataFrame(dict(blurred=blurred)))
+    learn = fer_learner(f, 'nano', loss='logit_adjustment', bs=64)
+    shares = learn.loss_func.log_share.exp()
+    counts = np.bincount(faces.labels[(faces.split=='train')&~blurred], minlength=7)
+    assert np.allclose(shares.numpy().ravel(), counts/counts.sum(), atol=1e-6)
 
 def test_distill_mixes_labels_and_the_teachers_mean(faces):
     teachers = [create_model('nano').requires_grad_(False) for _ in range(2)]

@@ -72,4 +72,5 @@ def test_data_path(place, tmp_path):
     assert r.returncode == 1 and '/no/such/place' in r.stderr
     r = run('--in-place')
     assert r.returncode == 1 and 'FER2013_PATH=' in r.stderr
-    assert run('07').returncode == 1
+    r = run('00', '07', '00_b')
+    assert r.returncode == 1 and 'called 07 or 00_b; there are 00_a' in r.stderr and 'ok' not in r.stdout

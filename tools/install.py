@@ -2,12 +2,12 @@
 
     python3 tools/install.py           what every `make` target calls first
 """
-import hashlib, os, shutil, subprocess, sys, time
+import hashlib, shutil, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT/'.venv'
-BIN = VENV/('Scripts' if os.name == 'nt' else 'bin')
+PYTHON = VENV/'bin'/'python'
 STAMP = VENV/'installed.txt'
 OLDEST = (3, 11)
 DOWNLOAD_GB, INSTALLED_GB = 3.7, 7.3  # measured on Linux x86-64 with nothing cached, November 2026
@@ -21,9 +21,8 @@ def wanted():
 
 def works():
     "Is there a Python in .venv that starts, and was it made here? (a copied folder brings scripts that point to the old place)"
-    python = BIN/'python'
-    if not python.exists() or subprocess.run([str(python), '-c', ''], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode: return False
-    return str(ROOT) in made() or not made()
+    if not PYTHON.exists() or subprocess.run([str(PYTHON), '-c', 'import pip'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode: return False
+    return f'{ROOT} checkout' in made().splitlines() or not made()
 
 
 def made(): return STAMP.read_text() if STAMP.exists() else ''
@@ -43,8 +42,8 @@ def check_python():
 
 def check_room():
     "Stop before a download that cannot end well"
-    free = shutil.disk_usage(ROOT).free/1e9
-    if free < INSTALLED_GB + 1: stop(f"{free:.1f} GB free at {ROOT}; .venv takes about {INSTALLED_GB} GB")
+    free,there = shutil.disk_usage(ROOT).free/1e9,size(VENV) if VENV.exists() else 0
+    if free + there < INSTALLED_GB + 1: stop(f"{free:.1f} GB free at {ROOT}; .venv takes about {INSTALLED_GB} GB" + (f", {there:.1f} of them are there" if there else ''))
 
 
 def run(*command):
@@ -67,10 +66,10 @@ def main():
         print(f"Installing the packages of requirements.lock ({n} for all systems together) into {VENV}, each checked by its hash.\n"
               f"On Linux about {DOWNLOAD_GB} GB to fetch, most of it torch with NVIDIA's libraries; {INSTALLED_GB} GB on disk. Nothing outside .venv changes.", flush=True)
         if not ready: run(getattr(sys, '_base_executable', sys.executable), '-m', 'venv', '--clear', VENV)
-        run(BIN/'python', '-m', 'pip', 'install', '-q', '--disable-pip-version-check', 'uv<1')
-        run(BIN/'python', '-m', 'uv', 'pip', 'install', '-q', '--python', BIN/'python', '--require-hashes', '-r', 'requirements.lock')
+        run(PYTHON, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', 'uv<1')
+        run(PYTHON, '-m', 'uv', 'pip', 'install', '-q', '--python', PYTHON, '--require-hashes', '-r', 'requirements.lock')
         print(f"Installed in {time.time()-start:.0f} s: {size(VENV):.1f} GB.", flush=True)
-    run(BIN/'python', '-m', 'uv', 'pip', 'install', '-q', '--python', BIN/'python', '--no-deps', '--no-build-isolation', '-e', '.')
+    run(PYTHON, '-m', 'uv', 'pip', 'install', '-q', '--python', PYTHON, '--no-deps', '--no-build-isolation', '-e', '.')
     STAMP.write_text(want)
 
 

@@ -49,7 +49,7 @@ def run(path):
     nb = nbformat.read(path, 4)
     todo = [c for c in nb.cells if not skipped(c)]
     for c in todo: c.outputs,c.execution_count = [],None
-    bar,k,note = Progress(path.stem, len(todo)),0,'ok'
+    bar,k = Progress(path.stem, len(todo)),0
     client = NotebookClient(nb, kernel_name='python3', timeout=LONGEST, extra_arguments=['--log-level=40'], resources={'metadata': {'path': str(path.parent)}})
     try:
         with client.setup_kernel():
@@ -147,8 +147,10 @@ def main():
     if data and not Path(data).exists(): sys.exit(f"error: FER2013_PATH is {data}, and nothing is there")
     if a.in_place and not data: sys.exit("error: the committed outputs come from real FER-2013. Its place: FER2013_PATH=/path/to/fer2013 make outputs")
     notebooks = sorted(NBS.glob('[0-9][0-9]_*.ipynb')) + ([*sorted(NBS.glob('studies/*.ipynb')), NBS/'index.ipynb'] if a.in_place else [])
-    if a.only: notebooks = [f for f in notebooks if any(f.stem == o or f.stem.split('_')[0] == o for o in a.only)]
-    if not notebooks: sys.exit(f"error: no notebook in {NBS} is called {' or '.join(a.only)}")
+    def named(f, o): return o in (f.stem, f.stem.split('_')[0])
+    unknown = [o for o in a.only if not any(named(f, o) for f in notebooks)]
+    if unknown or not notebooks: sys.exit(f"error: no notebook in {NBS} is called {' or '.join(unknown)}; there are {', '.join(f.stem for f in notebooks)}")
+    if a.only: notebooks = [f for f in notebooks if any(named(f, o) for o in a.only)]
     if not a.in_place: shutil.rmtree(OUT, ignore_errors=True)
     lines = Path(tempfile.mkdtemp())/'metrics.jsonl'
     os.environ['FER_METRICS'] = str(lines)
