@@ -52,6 +52,24 @@ def test_nothing_trains_on_test(root, tmp_path):
     readers = [p.name for p in (root/'nbs/studies').glob('*.py') if asks.search(p.read_text())]
     assert readers==['final_evaluation.py']
 
+def test_minutes_count_teachers_and_theirs_once(root, results, monkeypatch):
+    monkeypatch.syspath_prepend(root/'nbs/studies')
+    from final_evaluation import lineage
+    assert set(lineage('nano'))=={'nano','small','small_plain','small_rare','nano_plain'}
+    for r in json.loads((results/'final.json').read_text()):
+        runs = lineage(r['name'].split(',')[0])
+        assert abs(sum(t['cpu_minutes'] for t in runs.values())-r['minutes'])<.1
+
+def test_temperature_undoes_what_made_answers_too_sure(root, monkeypatch):
+    monkeypatch.syspath_prepend(root/'nbs/studies')
+    from release import choose_temperature, tempered
+    rng = np.random.default_rng(0)
+    p = np.exp(2*rng.normal(size=(20_000,7)))
+    p /= p.sum(1, keepdims=True)
+    y = (p.cumsum(1)>rng.random((len(p),1))).argmax(1)
+    assert abs(choose_temperature(y, p)-1)<.05 and abs(choose_temperature(y, tempered(p, .5))-2)<.1
+    assert (tempered(p, .5).argmax(1)==p.argmax(1)).all()
+
 @pytest.fixture
 def cifar(root, monkeypatch):
     pytest.importorskip('torchvision')

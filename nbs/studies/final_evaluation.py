@@ -20,14 +20,18 @@ COMMAND = 'python nbs/studies/final_evaluation.py'
 def scores(faces, y_prob):
     return {k: dict(value=float(r.value), low=float(r.low), high=float(r.high)) for k,r in metrics_table(faces.labels, y_prob).iterrows()}
 
+def lineage(name):
+    "The run `name` and all that it learnt from, teachers' teachers too, by name"
+    run = json.loads((HERE/'results'/f'{name}.json').read_text())
+    return {name: run} | {k: r for t in run['teachers'] for k,r in lineage(t).items()}
+
 def final_evaluation(name, faces, leaky):
     "The figures of the released file `name`, in two rows: all of `test`, and its part without twins elsewhere"
     path = WEIGHTS/f'{name}.onnx'
-    run = json.loads((HERE/'results'/f'{name}.json').read_text())
-    runs = [run, *(json.loads((HERE/'results'/f'{t}.json').read_text()) for t in run['teachers'])]
+    runs = lineage(name)
     y_prob = load_predictor(name).predict_proba(faces.images)
-    about = dict(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), megabytes=round(path.stat().st_size/1e6,2), params=run['params'],
-                 data=faces.name, seed=run['seed'], minutes=round(sum(r['cpu_minutes'] for r in runs), 1), command=COMMAND)
+    about = dict(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), megabytes=round(path.stat().st_size/1e6,2), params=runs[name]['params'],
+                 data=faces.name, seed=runs[name]['seed'], minutes=round(sum(r['cpu_minutes'] for r in runs.values()), 1), command=COMMAND)
     parts = [(name, 'PrivateTest', np.ones(len(faces), bool)), (f'{name}, leak-free', 'PrivateTest without twins', ~leaky)]
     return [dict(name=n, split=s, n=int(m.sum()), **about, metrics=scores(faces[m], y_prob[m])) for n,s,m in parts]
 

@@ -13,6 +13,7 @@ def card():
     names = [r['name'] for r in final if 'leak-free' not in r['name']]
     runs = {n: json.loads((HERE/f'results/{n}.json').read_text()) for n in names}
     released = {n: json.loads((HERE/f'results/{n}_release.json').read_text()) for n in names}
+    minutes = {r['name']: r['minutes'] for r in final}
     def table(rows, cols): return '\n'.join(['| '+' | '.join(cols)+' |', '|'+'---|'*len(cols), *('| '+' | '.join(map(str,r))+' |' for r in rows)])
     scored = table([(f"`{r['name']}`", f"{r['split']}, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for r in final],
                    ['network','faces',*METRICS.values(),'calibration error'])
@@ -21,10 +22,8 @@ def card():
     def recipe(r):
         c = r['record']['recipe']
         rare = f", rare classes drawn more often (weights to the power {c['sampler']})" if c.get('sampler') else ''
-        others = [json.loads((HERE/f'results/{t}.json').read_text()) for t in r['teachers']]
-        names,theirs = ', '.join(f'`{t}`' for t in r['teachers']),sum(t['cpu_minutes'] for t in others)
-        taught = f", the mean answer of {names} as {r['teachers_weight']} of the loss (distillation; Hinton, Vinyals & Dean 2015)" if others else ''
-        spent = f"{r['cpu_minutes']:.0f} minutes of processor time" + (f", its teachers' {theirs:.0f} not counted" if others else '')
+        taught = f", the mean answer of {', '.join(f'`{t}`' for t in r['teachers'])} as {r['teachers_weight']} of the loss (distillation; Hinton, Vinyals & Dean 2015)" if r['teachers'] else ''
+        spent = f"{r['cpu_minutes']:.0f} minutes of processor time" + (f", with its teachers and theirs {minutes[r['name']]:.0f}" if r['teachers'] else '')
         return (f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on {r['train_faces']:,} faces, weight decay {c['wd']}, batches of {c['bs']}, "
                 f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema']}), FER+ votes as a second task (weight {c['votes']}, its layer dropped at the end){rare}{taught}, "
                 f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {spent} (`{r['command']}`, "
@@ -33,7 +32,7 @@ def card():
         r = runs[n]
         v = r['record']['versions']
         return (f"- **`{n}`**, {r['params']:,} parameters, seed {r['seed']}, torch {v['torch']}, fastai {v['fastai']}: {recipe(r)}. Then the head's bias moved by {released[n]['tau']} times the log of each class's share "
-                f"of the training faces (logit adjustment, Menon et al. 2021; {len(released[n]['tried'])} strengths tried on PublicTest; `{released[n]['command']}`).")
+                f"of the training faces (logit adjustment, Menon et al. 2021; {len(released[n]['tried'])} strengths tried on PublicTest), and all logits divided by {released[n]['temperature']} (temperature scaling on PublicTest, Guo et al. 2017; `{released[n]['command']}`).")
     train = runs[names[0]]['train_faces']
     return f"""# Model card: {', '.join(f'`{n}`' for n in names)}
 

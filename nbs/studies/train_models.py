@@ -19,10 +19,12 @@ from fer_nbdev.train import RECIPES, Distill, predict_faces, train
 HERE = Path(__file__).parent
 OURS = {k: RECIPES['small'][k] for k in ('lr','schedule','bs','augment','ema','wd','loss_args')}
 RUNS = dict(
-    nano=dict(recipe='nano'),
+    nano_plain=dict(recipe='nano'),
     small_plain=dict(recipe='small', epochs=60),
     small_rare=dict(recipe='small', seed=1, sampler=.3),
-    small=dict(recipe='small', teachers=['small_plain','nano']),
+    small=dict(recipe='small', teachers=['small_plain','nano_plain']),
+    nano=dict(recipe='nano', teachers=['small_plain','small_rare','small']),
+    small_second=dict(recipe='small', teachers=['small_plain','small_rare','small']),
     nano_published=dict(recipe='nano', published=True), # twins left in, so that others' figures can be read
     emojify_seven=dict(recipe='emojify'),
     emojify_five=dict(recipe='emojify', classes=FIVE),
