@@ -15,6 +15,7 @@ require('train', 'torch')
 # %% ../nbs/08_models.ipynb #ce2dcad4
 import difflib
 from pathlib import Path
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
@@ -111,9 +112,8 @@ def cifar_cnn(n_classes=7, in_channels=1, drop=0.):
 def layer_table(
     model, # Any module
     x:Tensor, # One batch for it, to find the shapes
-)->'DataFrame': # DataFrame: layer, output shape, parameters; and, as `.attrs['macs']`, multiply-adds of one item of the batch
+)->pd.DataFrame: # layer, output shape, parameters; and, as `.attrs['macs']`, multiply-adds of one item of the batch
     "What each layer of `model` puts out, and its number of parameters"
-    import pandas as pd
     rows,macs,handles = [],[0],[]
     def hook(m, i, o):
         w = sum(p.numel() for p in m.parameters(recurse=False))

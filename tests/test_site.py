@@ -109,7 +109,7 @@ def test_what_an_opening_cell_asks_is_on_the_page(pages):
     "nbdev drops the title's cell; the question that stands in it must not go with it"
     for nb in notebooks():
         first = json.loads(nb.read_text(encoding='utf-8'))['cells'][0]
-        rest = re.sub(r'^# .+\n+(> .+\n*)?', '', ''.join(first['source'])).strip()
+        rest = re.sub(r'^# .+\n+(> .+\n*)?(- \w+: .+\n*)*', '', ''.join(first['source'])).strip()
         words = re.findall(r'[A-Za-z]{4,}', re.sub(r'`[^`]*`|\$[^$]*\$|\([^)]*\)', '', rest))[:6]
         shown = pages[page_of(nb)].select_one('main').get_text()
         assert all(w in shown for w in words), nb.name
