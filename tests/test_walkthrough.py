@@ -67,7 +67,7 @@ def test_data_path(place, tmp_path):
     home,add,run = place
     add('00_a', "import os; assert os.path.isabs(os.environ['FER2013_PATH']); assert os.getcwd().endswith('nbs')")
     r = run(FER2013_PATH=os.path.relpath(tmp_path))
-    assert r.returncode == 0 and 'about 20 minutes' in r.stdout, r.stdout + r.stderr
+    assert r.returncode == 0 and 'about 10 minutes' in r.stdout, r.stdout + r.stderr
     r = run(FER2013_PATH='/no/such/place')
     assert r.returncode == 1 and '/no/such/place' in r.stderr
     r = run('--in-place')

@@ -154,7 +154,7 @@ def main():
     if not a.in_place: shutil.rmtree(OUT, ignore_errors=True)
     lines = Path(tempfile.mkdtemp())/'metrics.jsonl'
     os.environ['FER_METRICS'] = str(lines)
-    takes = '' if a.only else ': about 20 minutes on 2 cores' if data else ': under 5 minutes on 2 cores'
+    takes = '' if a.only else ': about 10 minutes on 2 cores' if data else ': under 5 minutes on 2 cores'
     where = f"FER-2013 at {data}{takes}" if data else f"drawn faces{takes} (FER2013_PATH=... for the real ones)"
     print(f"{len(notebooks)} notebook{'s'*(len(notebooks)>1)} on {where}", flush=True)
     start,ran,records,failed = time.time(),[],[],None
