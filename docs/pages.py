@@ -19,6 +19,10 @@ def code(s): return f'`{s}`' if s else ''
 def only_imports(source):
     try: return all(isinstance(t, (ast.Import,ast.ImportFrom)) for t in ast.parse(source).body)
     except SyntaxError: return False # a magic
+def return_comment(f):
+    "What stands behind `):` about what comes back; docments reads it only after an annotation, which would need the type's import"
+    m = re.search(r'^\): # (.+)$', inspect.getsource(f), re.M)
+    return m[1] if m else ''
 def first_line(f): return (inspect.cleandoc(f.__doc__ or '').splitlines() or [''])[0]
 
 
@@ -34,6 +38,7 @@ class Api(MarkdownRenderer):
         if hasattr(self.sym, '_fields'): return (yield from self.fields())
         try: full = docments(self.sym, full=True, returns=True, args_kwargs=True)
         except Exception: return []
+        if 'return' in full and not full['return']['docment'] and inspect.isfunction(self.sym): full['return']['docment'] = return_comment(self.sym)
         for n,p in full.items():
             if n=='self' or (n=='return' and (inspect.isclass(self.sym) or not (p['docment'] or p['anno'] not in (EMPTY,None)))): continue
             anno,default = p.get('anno', EMPTY),p.get('default', EMPTY)

@@ -71,10 +71,9 @@ def explain_csv(
     "Raise a ValueError for the first row that is wrong: what, where, how to mend it"
     rows = csv.reader(io.TextIOWrapper(f, 'utf-8', errors='replace', newline=''))
     next(rows)
-    raw, n = rows, max(v for v in cols.values() if v is not None)+1
-    prev = None
+    n,prev = max(v for v in cols.values() if v is not None)+1,None
     try:
-        for i,row in enumerate(raw):
+        for i,row in enumerate(rows):
             if prev: raise ValueError(prev+f". {_again}")
             if not row: continue
             prev = _row_error(row, cols, n)

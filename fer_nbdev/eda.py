@@ -10,8 +10,6 @@ __all__ = ['class_table', 'imbalance_ratio', 'split_test', 'mean_faces', 'eigenf
 import cv2
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import PCA
-from sklearn.pipeline import Pipeline, make_pipeline
 from .core import COLORS, Faces
 
 # %% ../nbs/03_eda.ipynb #0e6ab764
@@ -45,7 +43,7 @@ def split_test(
 
 # %% ../nbs/03_eda.ipynb #a409f995
 def mean_faces(
-    faces:Faces, # All splits
+    faces:Faces, # Of any split
 )->tuple: # mean and standard deviation of each class, two float arrays (n_classes, H, W); NaN for a class without faces
     "Mean and deviation face of each class, in grey levels 0 to 255"
     out = np.full((2,len(faces.classes),*faces.images.shape[1:]), np.nan)
@@ -59,8 +57,9 @@ def eigenfaces(
     images, # uint8 (N, H, W)
     n_components:int=100, # How many
     random_state=0, # Seed of the randomised decomposition
-)->PCA: # a fitted PCA of pixels in 0 to 1; `components_` (n_components, H*W), unit length, most spread first
+): # a fitted PCA of pixels in 0 to 1; `components_` (n_components, H*W), unit length, most spread first
     "Principal components of faces (Sirovich & Kirby 1987)"
+    from sklearn.decomposition import PCA
     x = np.asarray(images)
     if x.ndim!=3: raise ValueError(f"images: shape {x.shape}, expected (N, H, W)")
     if not 0<n_components<len(x): raise ValueError(f"n_components: {n_components} of {len(x)} images, expected 1 to {len(x)-1}")
@@ -113,9 +112,10 @@ def class_plane(
     train:Faces, # to choose the plane by
     n_components:int=100, # eigenfaces before it
     random_state=0, # Seed of the eigenfaces
-)->Pipeline: # a fitted pipeline; `.transform(pixels)` takes (N, H*W) in 0 to 1 and gives (N, 2)
+): # a fitted pipeline; `.transform(pixels)` takes (N, H*W) in 0 to 1 and gives (N, 2)
     "The plane in which class means are furthest apart: linear discriminant analysis on eigenfaces"
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.pipeline import make_pipeline
     n = len(np.unique(train.labels))
     if n<3: raise ValueError(f"{train!r}: {n} classes, expected three or more to span a plane")
     pca = eigenfaces(train.images, min(n_components, len(train)-1), random_state)

@@ -9,9 +9,7 @@ __all__ = ['METRICS', 'classification_metrics', 'bootstrap_ci', 'metrics_table',
 
 # %% ../nbs/05_evaluate.ipynb #cc0ed7ce
 import json, os, warnings
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from .core import EMOTIONS
 
 # %% ../nbs/05_evaluate.ipynb #53442ace
@@ -148,8 +146,9 @@ def metrics_table(
     y_prob, # probabilities (N, n_classes)
     classes=None, # class names
     **kw, # for `bootstrap_ci`: `n`, `level`, `random_state`, `n_bins`
-)->pd.DataFrame: # index metric; columns value, low, high
+): # DataFrame: index metric; columns value, low, high
     "`classification_metrics` with their `bootstrap_ci`"
+    import pandas as pd
     m = classification_metrics(y_true, y_prob, classes, **{k:v for k,v in kw.items() if k=='n_bins'})
     ci = bootstrap_ci(y_true, y_prob, classes, **kw)
     return pd.DataFrame({k:(v,*ci[k]) for k,v in m.items()}, index=['value','low','high']).T.rename_axis('metric')
@@ -194,8 +193,9 @@ def paired_bootstrap(
     level:float=.95, # of the intervals
     random_state=0, # seed of the resamples
     n_bins:int=15, # equal-mass bins of the calibration error
-)->pd.DataFrame: # index metric; columns a, b, difference (b - a), low, high
+): # DataFrame: index metric; columns a, b, difference (b - a), low, high
     "Metrics of two fixed models and the interval of their difference, over resamples of the faces that both saw"
+    import pandas as pd
     y,a,classes = _check(y_true, prob_a, classes, 'prob_a')
     b,k = _check(y_true, prob_b, classes, 'prob_b')[1],len(classes)
     _warn_missing(y, classes)
@@ -223,8 +223,9 @@ def per_class(
     n:int=1000, # resamples
     level:float=.95, # of the intervals
     random_state=0, # seed of the resamples
-)->pd.DataFrame: # index class; columns precision, recall, f1, low, high (of f1), faces, called
+): # DataFrame: index class; columns precision, recall, f1, low, high (of f1), faces, called
     "Precision, recall and F1 of each class, F1 with its stratified bootstrap interval; NaN where there is nothing to divide by"
+    import pandas as pd
     y,p,classes = _check(y_true, y_prob, classes)
     cm,k = _confusion(y,p),p.shape[1]
     faces,called,hits = cm.sum(1),cm.sum(0),np.diag(cm)
@@ -243,8 +244,9 @@ def plot_confusion(
     y_prob, # probabilities (N, n_classes)
     classes=None, # class names
     ax=None, # a matplotlib axis; a new figure without it
-)->plt.Axes: # the axis
+): # the axis
     "Confusion matrix: shares of each row in percent, numbers of faces below them"
+    import matplotlib.pyplot as plt
     y,p,classes = _check(y_true, y_prob, classes)
     cm,k = _confusion(y,p),p.shape[1]
     share = _ratio(cm, np.broadcast_to(cm.sum(1, keepdims=True), cm.shape))
@@ -269,8 +271,9 @@ def plot_reliability(
     classes=None, # class names
     n_bins:int=15, # equal-mass bins
     ax=None, # a matplotlib axis; a new figure without it
-)->plt.Axes: # the axis
+): # the axis
     "Reliability diagram of the answer's confidence over equal-mass bins, with Wilson intervals"
+    import matplotlib.pyplot as plt
     y,p,classes = _check(y_true, y_prob, classes)
     conf,right = p.max(1),p.argmax(1)==y
     b = _bins(conf, n_bins)
@@ -295,6 +298,7 @@ def report(
     **kw, # for `bootstrap_ci`: `n`, `level`, `random_state`
 ):
     "Print all metrics with their intervals, overall and by class; plot confusion matrix and reliability diagram"
+    import matplotlib.pyplot as plt
     y,p,classes = _check(y_true, y_prob, classes)
     print(f"{name+': ' if name else ''}{len(y):,} faces, {100*kw.get('level',.95):g} % intervals (stratified bootstrap)\n")
     print(metrics_table(y, p, classes, **kw).round(3).to_string(), '\n')
@@ -310,7 +314,7 @@ def record_metrics(
     y_prob, # probabilities (N, n_classes)
     role:str='model', # or 'baseline'
     **kw, # for `bootstrap_ci`
-)->pd.DataFrame: # as from `metrics_table`
+): # DataFrame as from `metrics_table`
     "`metrics_table`, also added as a line of json to the file that the environment variable FER_METRICS names"
     t = metrics_table(faces.labels, y_prob, faces.classes, **kw)
     path = os.environ.get('FER_METRICS')

@@ -10,7 +10,6 @@ import contextlib, copy, io, os, time, warnings
 from pathlib import Path
 import numpy as np
 import onnxruntime as ort
-import pandas as pd
 from .core import EMOTIONS, require
 
 # %% ../nbs/12_export.ipynb #b03ada9b
@@ -112,8 +111,9 @@ def speed_table(
     models:dict, # Name -> (module, path of its `.onnx` file)
     batches=(1,32), # Faces in one call
     seconds:float=.3, # Time spent on each cell of the table
-)->pd.DataFrame: # milliseconds a face, a row for each model and batch size
+): # DataFrame: milliseconds a face, a row for each model and batch size
     "Milliseconds of CPU time a face in PyTorch and in ONNX Runtime, on one thread each"
+    import pandas as pd
     rows,threads = [],torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -15,7 +15,6 @@ require('train', 'torch')
 # %% ../nbs/08_models.ipynb #ce2dcad4
 import difflib
 from pathlib import Path
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
@@ -112,8 +111,9 @@ def cifar_cnn(n_classes=7, in_channels=1, drop=0.):
 def layer_table(
     model, # Any module
     x:Tensor, # One batch for it, to find the shapes
-)->pd.DataFrame: # layer, output shape, parameters; and, as `.attrs['macs']`, multiply-adds of one item of the batch
+): # DataFrame: layer, output shape, parameters; and, as `.attrs['macs']`, multiply-adds of one item of the batch
     "What each layer of `model` puts out, and its number of parameters"
+    import pandas as pd
     rows,macs,handles = [],[0],[]
     def hook(m, i, o):
         w = sum(p.numel() for p in m.parameters(recurse=False))
@@ -194,7 +194,7 @@ def create_model(
     n_classes:int=7, # Answers to choose from
     in_channels:int=1, # 1 for grey, 3 for colour
     weights=None, # None: random; 'fer': packaged, trained on FER-2013; 'imagenet': timm networks only, downloads
-)->nn.Module: # Module: float images (N, in_channels, 48, 48) in [0, 1] -> logits (N, n_classes)
+)->nn.Module: # float images (N, in_channels, 48, 48) in [0, 1] -> logits (N, n_classes)
     "The network called `name`"
     if weights not in (None,'fer','imagenet'): raise ValueError(f"weights: {weights!r}, expected None, 'fer' or 'imagenet'")
     if name.startswith('timm:'):

@@ -88,7 +88,7 @@ def find_leaks(
 
 # %% ../nbs/04_quality.ipynb #29af1a34
 def find_duplicates(
-    faces:Faces, # All splits
+    faces:Faces, # Of one split or several
     max_distance:int=NEAR, # Bits of 256 in which near twins may differ
     min_similarity:float=ALIKE, # From which a near pair is twins
 )->pd.DataFrame: # As `find_leaks`, with a < b

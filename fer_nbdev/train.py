@@ -370,7 +370,7 @@ def get_recipe(
 
 # %% ../nbs/09_train.ipynb #8d51f101
 def run_record(
-    faces:Faces, # All splits
+    faces:Faces, # As given to `train`
     recipe:dict, # Out of `get_recipe`
     seed:int, # As given to `train`
     cbs=(), # Callbacks; what one says `about` itself belongs to the run

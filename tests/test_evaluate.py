@@ -178,6 +178,6 @@ def test_figures_close_and_draw(monkeypatch, capsys):
 
 def test_import_is_light(root):
     import subprocess, sys
-    heavy = 'torch', 'fastai', 'sklearn', 'scipy'
+    heavy = 'torch', 'pandas', 'sklearn', 'scipy', 'matplotlib'
     out = subprocess.run([sys.executable, '-c', f"import sys, fer_nbdev.evaluate; print([m for m in {heavy} if m in sys.modules])"], capture_output=True, text=True, cwd=root)
     assert out.stdout.strip() == '[]', out
