@@ -12,7 +12,7 @@ import json, os, warnings
 import numpy as np
 from .core import EMOTIONS
 
-# %% ../nbs/05_evaluate.ipynb #b9bd84d7
+# %% ../nbs/05_evaluate.ipynb #47896ef2
 def _classes(k, classes=None, name='y_prob'):
     "Names for `k` columns of probabilities"
     if classes is None:
@@ -29,8 +29,9 @@ def _by_name(y_prob, classes, name):
     columns = list(y_prob.columns)
     if not all(isinstance(c, str) for c in columns): return y_prob,classes
     if classes is None: classes = EMOTIONS if set(columns)==set(EMOTIONS) else columns
-    if sorted(columns)!=sorted(classes):
-        raise ValueError(f"{name}: columns named {columns}, expected the classes {tuple(classes)}; "
+    classes = _classes(len(columns), classes, name)
+    if set(columns)!=set(classes):
+        raise ValueError(f"{name}: columns named {columns}, expected the classes {classes}; "
                          "rename them, or give `y_prob.to_numpy()` to be read by position")
     return y_prob[list(classes)],classes
 
@@ -138,15 +139,16 @@ def _seven(y, p, n_bins):
     m['ece'] = _ece(p.argmax(1)==y, confidence, _bins(confidence, n_bins))
     return {k:float(v) for k,v in m.items()}
 
-# %% ../nbs/05_evaluate.ipynb #a20fae9c
+# %% ../nbs/05_evaluate.ipynb #b31c02f4
 def classification_metrics(
     y_true, # Labels (N,), integers that are positions in `classes`
     y_prob, # Probabilities (N, n_classes), rows sum to 1; columns of a DataFrame go by name
     classes=None, # Class names; by default `EMOTIONS`, or numbers if there are not seven columns
     n_bins:int=15, # Bins of the calibration error, with equally many faces
 )->dict: # metric -> float
-    """accuracy, balanced_accuracy (mean recall), macro_f1, log_loss (nats), brier (0 to 2), top2, ece
+    """accuracy, balanced_accuracy, macro_f1, log_loss, brier, top2, ece
 
+    Balanced accuracy is the mean recall; log loss is in nats; the Brier score goes from 0 to 2.
     A class with no face in `y_true` is left out of the means over classes, with a warning.
     ValueError for anything that is not probabilities. Memory grows with N times n_classes."""
     y,p,classes = _check(y_true, y_prob, classes)
@@ -168,7 +170,7 @@ def _resamples(y, n, random_state=0):
             counts[:,g] = np.bincount(drawn.ravel(), minlength=m*len(g)).reshape(m,len(g))
         yield counts
 
-# %% ../nbs/05_evaluate.ipynb #10dd5aea
+# %% ../nbs/05_evaluate.ipynb #bf3325fb
 def _check_level(level):
     if not 0<level<1:
         raise ValueError(f"level: {level}, expected a share between 0 and 1 such as .95")
@@ -181,7 +183,7 @@ def bootstrap_ci(
     level:float=.95, # Of the intervals
     random_state=0, # Seed of the resamples
 )->dict: # metric -> (low, high), for all but `ece`
-    "Stratified percentile bootstrap intervals; with rare classes those of `metrics_table` are better"
+    "Stratified percentile bootstrap; with rare classes the intervals of `metrics_table` are better"
     y,p,classes = _check(y_true, y_prob, classes)
     _check_level(level)
     terms,faces = _terms(y, p),np.bincount(y, minlength=len(classes))
@@ -234,7 +236,7 @@ def _intervals(y, p, level=.95):
     return {m:(max(v-h, 0.), min(v+h, _HIGHEST.get(m, 1.)))
             for (m,v),h in zip(_metrics(sums, faces).items(), half.tolist())}
 
-# %% ../nbs/05_evaluate.ipynb #5902f7fa
+# %% ../nbs/05_evaluate.ipynb #c1882bef
 def _chance(p, n, n_bins, random_state):
     confidence,rng = p.max(1),np.random.default_rng(random_state)
     bins = _bins(confidence, n_bins)
@@ -247,7 +249,7 @@ def calibration_floor(
     n_bins:int=15, # Bins with equally many faces
     random_state=0, # Seed of those sets
 )->tuple: # (mean, 95th percentile) of `ece`
-    "The `ece` that chance alone gives if `y_prob` is calibrated; below the percentile proves nothing"
+    "The `ece` that chance alone gives if `y_prob` is calibrated; less proves nothing"
     if n<1: raise ValueError(f"n: {n} simulated sets, expected 1 or more")
     return _chance(_probabilities(y_prob)[0], n, n_bins, random_state)
 
@@ -380,7 +382,7 @@ def plot_confusion(
     ax.set(xlabel='answer', ylabel='label')
     return ax
 
-# %% ../nbs/05_evaluate.ipynb #aa151255
+# %% ../nbs/05_evaluate.ipynb #4c37d11f
 def plot_reliability(
     y_true, # Labels (N,)
     y_prob, # Probabilities (N, n_classes)
@@ -396,7 +398,7 @@ def plot_reliability(
     bins = _bins(confidence, n_bins)
     n,hits = np.bincount(bins),np.bincount(bins, right).astype(int)
     x = np.bincount(bins, confidence)/n
-    wilson = [binomtest(a, b).proportion_ci(method='wilson') for a,b in zip(hits.tolist(),n.tolist())]
+    wilson = [binomtest(*ab).proportion_ci(method='wilson') for ab in zip(hits.tolist(),n.tolist())]
     if ax is None: ax = plt.subplots(figsize=(4.6,4.4))[1]
     ax.plot([0,1], [0,1], ':', color='grey')
     ax.vlines(x, *np.transpose(wilson), color='#0072B2', alpha=.5)

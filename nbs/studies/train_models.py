@@ -12,7 +12,7 @@ import torch
 from fer_nbdev.core import FIVE
 from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split, find_leaks
-from fer_nbdev.evaluate import metrics_table
+from fer_nbdev.evaluate import metrics_record
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.train import RECIPES, Distill, predict_faces, fit_recipe
 
@@ -39,8 +39,7 @@ def trained(name):
     load_weights(model, path)
     return model
 
-def scores(faces, y_prob):
-    return {k: dict(value=float(r.value), low=float(r.low), high=float(r.high)) for k,r in metrics_table(faces.labels, y_prob).iterrows()}
+def scores(faces, y_prob): return metrics_record(faces.labels, y_prob)
 
 def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **changes):
     faces = load_fer(classes=classes)
