@@ -143,15 +143,17 @@ def loss(name='cross_entropy', target=None, logits=None, **kw):
     (lambda: loss('focal', target=[0,-1,2,3]), "face 1 has class -1"),
     (lambda: loss(target=[0.,1.,2.,3.]), "expected integers"),
     (lambda: loss(target=np.ones((4,10),'float32')), "10 classes in shape .*but 7 logits"),
-    (lambda: loss('focl'), "unknown loss 'focl', did you mean 'focal'"),
-    (lambda: loss('logit_adjusted'), "did you mean 'logit_adjustment'"),
-    (lambda: loss('balanced'), "did you mean 'balanced_softmax'"),
-    (lambda: loss('xyz'), "unknown loss 'xyz', There are"),
+    (lambda: loss('focl'), r"unknown loss 'focl', expected one of .*; did you mean 'focal'\?"),
+    (lambda: loss('logit_adjusted'), "; did you mean 'logit_adjustment'"),
+    (lambda: loss('balanced'), "; did you mean 'balanced_softmax'"),
+    (lambda: loss('xyz'), r"unknown loss 'xyz', expected one of \[[^]]*\]$"),
     (lambda: loss('weighted'), r"needs counts: create_loss\('weighted', faces.subset"),
     (lambda: loss('weighted', counts=[3,0,1,1,1,1,1]), "each above 0; leave empty classes out"),
+    (lambda: loss('weighted', counts=[3,np.nan,1,1,1,1,1]), "counts: .*each above 0"),
+    (lambda: loss('focal', gamma=np.nan), "gamma: nan"),
     (lambda: loss('weighted', counts=[3,1]), "2 classes in the counts, but 7 logits"),
     (lambda: loss('logit_adjustment', counts=[3,1]), "2 classes in the counts, but 7 logits"),
-    (lambda: loss('focal', gama=1), "no option 'gama', did you mean 'gamma'"),
+    (lambda: loss('focal', gama=1), "no option 'gama', expected one of .*; did you mean 'gamma'"),
     (lambda: loss('focal', gamma=-1), "gamma: -1"),
     (lambda: loss('effective_number', counts=[1]*7, beta=2), "beta: 2"),
     (lambda: loss('label_smoothing', eps=1.5), "eps: 1.5"),
@@ -159,3 +161,23 @@ def loss(name='cross_entropy', target=None, logits=None, **kw):
 ])
 def test_losses(call, message):
     with pytest.raises(ValueError, match=message): call()
+
+
+def test_registering_a_loss_is_one_line(monkeypatch):
+    "A line in the table of `losses` is all that `create_loss`, its errors and a learner need"
+    torch = pytest.importorskip('torch')
+    from fer_nbdev import losses
+    from fer_nbdev.synthetic import synthetic_faces
+    from fer_nbdev.train import fer_learner
+    monkeypatch.setitem(losses._losses, 'twice', lambda counts, times=2, **kw:
+        losses.WeightedCrossEntropy(times*torch.ones(len(counts)), **kw))
+    assert 'twice' in losses.list_losses()
+    z, y = torch.randn(5,7), torch.tensor([0,1,2,3,4])
+    plain = losses.create_loss('cross_entropy')(z, y)
+    assert losses.create_loss('twice', [1]*7, times=3)(z, y).item() == pytest.approx(3*plain.item())
+    with pytest.raises(ValueError, match="no option 'tims', .*; did you mean 'times'"):
+        losses.create_loss('twice', [1]*7, tims=3)
+    drawn = synthetic_faces(100)
+    drawn = drawn[drawn.split!='test']
+    learn = fer_learner(drawn, 'cifar_cnn', loss='twice', bs=16)
+    assert isinstance(learn.loss_func, losses.WeightedCrossEntropy)
