@@ -23,7 +23,8 @@ _MAX_PIXELS = 120_000_000 # Larger pictures are refused; a phone's 108 megapixel
 def _refusal(im:Image.Image)->str: # '' where there is none
     "Why a picture is not decoded; its header is enough to know"
     if im.width*im.height>_MAX_PIXELS:
-        return f"{im.width}x{im.height}, more than {_MAX_PIXELS/1e6:.0f} million pixels; scale it down"
+        return (f"{im.width}x{im.height}, more than {_MAX_PIXELS/1e6:.0f} million pixels; "
+                "scale it down")
     if im.mode in ('I','F'): return "32 bits a pixel, expected 8 or 16; convert it first"
     return ''
 
@@ -51,10 +52,12 @@ def _size_problem(n:int)->str: # '' where there is none
 def _regular_file(path, what:str)->Path:
     "`path`, if it is a file that can be read to its end"
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f"{path}: no such file; looked for it from {Path.cwd()}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; looked for it from {Path.cwd()}")
     if path.is_dir(): raise IsADirectoryError(f"{path}: a folder, expected {what}")
     if not path.is_file():
-        raise ValueError(f"{path}: a pipe, socket or device, expected {what}; copy it to a file first")
+        raise ValueError(f"{path}: a pipe, socket or device, expected {what}; "
+                         "copy it to a file first")
     problem = _size_problem(path.stat().st_size)
     if problem: raise ValueError(f"{path}: {problem}")
     return path
@@ -100,16 +103,18 @@ def _from_array(a:np.ndarray)->np.ndarray: # RGB uint8 (H, W, 3)
                          "for floats from 0 to 1: (photo*255).astype('uint8')")
     if a.ndim==2: a = a[...,None]
     if a.ndim!=3 or a.shape[2] not in (1,3,4) or not a.size:
-        raise ValueError(f"photo: array of shape {a.shape}, expected (H, W), (H, W, 3) or (H, W, 4)")
+        raise ValueError(f"photo: array of shape {a.shape}, "
+                         "expected (H, W), (H, W, 3) or (H, W, 4)")
     if a.shape[2]==4: return _upright(Image.fromarray(np.ascontiguousarray(a)))
     return np.ascontiguousarray(np.broadcast_to(a, (*a.shape[:2],3)))
 
 # %% ../nbs/13_detect.ipynb #2d6c1a03
 def read_photo(
-    photo, # Path, bytes, open binary file, Pillow image, or uint8 array (H, W), (H, W, 3), (H, W, 4)
+    photo, # Path, bytes, open binary file, Pillow image, or uint8 array: grey, RGB or RGBA
 )->np.ndarray: # RGB uint8 (H, W, 3), EXIF orientation applied
-    "Any photo as an upright RGB array; an array is taken as upright (OpenCV's BGR: pass `photo[..., ::-1]`)"
-    if isinstance(photo, (str, os.PathLike)): return _decode(_regular_file(photo, 'one picture'), photo)
+    "Any photo as an upright RGB array (an array of OpenCV's is BGR: pass `photo[..., ::-1]`)"
+    if isinstance(photo, (str, os.PathLike)):
+        return _decode(_regular_file(photo, 'one picture'), photo)
     if isinstance(photo, Image.Image): return _decode(photo, 'photo')
     if isinstance(photo, np.ndarray): return _from_array(photo)
     if isinstance(photo, (bytes, bytearray)) or hasattr(photo, 'read'):
@@ -239,7 +244,7 @@ def find_faces(
     return sorted(best, key=lambda f: -f.w*f.h)
 
 # %% ../nbs/13_detect.ipynb #551ea686
-CROP_FACTOR = 1.15 # Side of the crop over the square root of the box's area, as measured on FER-2013
+CROP_FACTOR = 1.15 # Side of the crop over the square root of the box's area, measured on FER-2013
 
 def _square(
     box, # x, y, width, height
@@ -264,7 +269,7 @@ def crop_face(
     size:int=48, # Side of the result in pixels
     frame:float=CROP_FACTOR, # Side of the crop over the square root of the box's area
 )->np.ndarray: # Grey uint8 (size, size), upright
-    "The face in `box`, framed like FER-2013's; beyond the photo's edge, its last pixels are repeated"
+    "The face in `box`, framed like FER-2013's; beyond the photo's edge its last pixels repeat"
     im = read_photo(photo)
     ys,xs = _square(box, frame, *im.shape[:2])
     grey = cv2.cvtColor(im[ys[:,None], xs], cv2.COLOR_RGB2GRAY)

@@ -40,8 +40,9 @@ class _Served(nn.Module):
 
 # %% ../nbs/12_export.ipynb #5f1e0a02
 def _served(model)->_Served: # With `n_classes`
-    "A copy of `model` in eval mode, ready to be written or timed, if it gives logits for grey faces"
-    if not isinstance(model, nn.Module): raise TypeError(f"model: {type(model).__name__}, expected a torch module")
+    "A copy of `model` in eval mode, to be written or timed; it must give logits for grey faces"
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: {type(model).__name__}, expected a torch module")
     served = _Served(copy.deepcopy(model).cpu().float()).eval()
     try:
         with torch.inference_mode(): y = served.model(torch.zeros(2,1,48,48))
@@ -55,18 +56,32 @@ def _served(model)->_Served: # With `n_classes`
     served.n_classes = got[1]
     return served
 
+# %% ../nbs/12_export.ipynb #5f1e0a05
+def _check_names(classes:tuple, n:int):
+    "Class names that a file can hold: `n` of them, all different, none with a comma"
+    if len(classes)!=n:
+        raise ValueError(f"classes: {len(classes)} names for a model with {n} outputs")
+    if any(',' in c for c in classes):
+        raise ValueError(f"classes: {classes}, a name must not hold a comma: "
+                         "commas separate the names in the file")
+    if len(set(classes))<n or '' in classes:
+        raise ValueError(f"classes: {classes} hold a duplicate or an empty name; "
+                         "name each class once")
+
 # %% ../nbs/12_export.ipynb #7d3ae7d5
+def _pixels(n:int): return np.random.default_rng(0).integers(0, 256, (n,48,48), dtype=np.uint8)
+
 def parity(
     model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes)
     path, # `.onnx` file that should answer like it
     x=None, # uint8 (N, 48, 48); None: random pixels
     batches=(1,7), # Batch sizes to try
-)->dict: # Output name -> largest absolute difference; a map's is relative to the largest value in it
+)->dict: # Output name -> largest absolute difference; a map's is divided by its largest value
     "How far the answers of an ONNX file are from the model's"
-    if x is None: x = np.random.default_rng(0).integers(0, 256, (max(batches),48,48), dtype=np.uint8)
-    x = np.asarray(x)
+    x = _pixels(max(batches)) if x is None else np.asarray(x)
     if x.dtype!=np.uint8 or x.shape[1:]!=(48,48) or not len(x):
-        raise ValueError(f"x: {x.dtype} of shape {x.shape}, expected uint8 (N, 48, 48) with at least one face")
+        raise ValueError(f"x: {x.dtype} of shape {x.shape}, expected uint8 (N, 48, 48), "
+                         "at least one face")
     served,(sess,classes,*_) = _served(model),_open_onnx(path)
     if served.n_classes!=len(classes):
         raise ValueError(f"{path}: {len(classes)} classes, but the model has {served.n_classes}")
@@ -84,8 +99,9 @@ def parity(
 def _without_notes(prog):
     "Remove the exporter's notes on our source files from `prog`"
     graph = prog.model.graph
-    values = [*graph.inputs, *graph.initializers.values(), *(o for node in graph for o in node.outputs)]
-    for part in (prog.model, graph, *graph, *values): part.metadata_props.clear()
+    values = [o for node in graph for o in node.outputs]
+    for part in (prog.model, graph, *graph, *graph.inputs, *graph.initializers.values(), *values):
+        part.metadata_props.clear()
     return prog
 
 def _program(served:_Served):
@@ -102,7 +118,7 @@ def _program(served:_Served):
 
 # %% ../nbs/12_export.ipynb #74b0dcfa
 def export_onnx(
-    model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes); it is copied, not changed
+    model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes); it is not changed
     path, # `.onnx` file to write
     classes=EMOTIONS, # Class names, in the order of the logits
     name:str=None, # The network's name, for the metadata; None: the file's
@@ -110,7 +126,8 @@ def export_onnx(
 )->dict: # As from `parity`
     "Write `model` as an ONNX file: uint8 `image` in, `probs` and class activation maps `cam` out"
     path,classes = Path(path),tuple(classes)
-    if not path.parent.is_dir(): raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
     served = _served(model)
     _check_names(classes, served.n_classes)
     prog = _program(served)
@@ -125,15 +142,6 @@ def export_onnx(
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
     return worst
-
-# %% ../nbs/12_export.ipynb #5f1e0a05
-def _check_names(classes:tuple, n:int):
-    "Class names that a file can hold: `n` of them, all different, none with a comma"
-    if len(classes)!=n: raise ValueError(f"classes: {len(classes)} names for a model with {n} outputs")
-    if any(',' in c for c in classes):
-        raise ValueError(f"classes: {classes}, a name must not hold a comma: commas separate them in the file")
-    if len(set(classes))<n or '' in classes:
-        raise ValueError(f"classes: {classes} hold a duplicate or an empty name; name each class once")
 
 # %% ../nbs/12_export.ipynb #a3d2e9b8
 def _ms(f, seconds:float)->float:
@@ -162,11 +170,11 @@ def speed_table(
 ): # DataFrame: milliseconds a face, a row for each model and batch size
     "Milliseconds of CPU time a face in PyTorch and in ONNX Runtime, on one thread each"
     import pandas as pd
-    rows,rng = [],np.random.default_rng(0)
+    rows = []
     for name,(model,path) in models.items():
         served,sess = _served(model),_open_onnx(path)[0]
         for n in batches:
-            x = rng.integers(0, 256, (n,48,48), dtype=np.uint8)
+            x = _pixels(n)
             xt = torch.tensor(x)
             with _one_thread(), torch.inference_mode():
                 in_torch,in_ort = (_ms(f, seconds)/n for f in

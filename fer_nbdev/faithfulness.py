@@ -35,8 +35,8 @@ def heat_in_mask(
         raise ValueError(f"maps and masks: shapes {tuple(maps.shape)} and {tuple(masks.shape)}, "
                          "expected the same (N, H, W)")
     if not ((masks==0)|(masks==1)).all():
-        raise ValueError(f"masks: values from {masks.min():.4g} to {masks.max():.4g}, expected bool; "
-                         "for a mask of 0 and 255 pass masks>0")
+        raise ValueError(f"masks: values from {masks.min():.4g} to {masks.max():.4g}, "
+                         "expected bool; for a mask of 0 and 255 pass masks>0")
     return (maps*masks.float()).sum((1,2))/maps.sum((1,2))
 
 # %% ../nbs/15_faithfulness.ipynb #e214ee82

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn, Tensor
+from torch import nn, tensor, Tensor
 from matplotlib import colormaps
 
 # %% ../nbs/10_gradcam.ipynb #30a3dc21
@@ -48,7 +48,7 @@ def _listening(
     modules, # Modules of `model` whose output to see
     hook, # As in `hooked_eval`
 ):
-    "`hooked_eval` for one thread at a time for each model; passes of other threads do not reach `hook`"
+    "`hooked_eval`, one thread at a time for a model; other threads' passes do not reach `hook`"
     me = threading.get_ident()
     def mine(*args): return hook(*args) if threading.get_ident()==me else None
     with _locks_guard: lock = _locks.setdefault(model, threading.RLock())
@@ -61,7 +61,7 @@ def last_map(
     model:nn.Module, # A network with at least one convolution
     x:Tensor, # float images (N, channels, H, W), as `model` takes them
 )->nn.Module: # A module of `model` whose output has shape (N, K, h, w)
-    "The module that gives `model`'s last convolutional map, activation and skip connection included"
+    "The module that gives `model`'s last convolutional map, with activation and skip connection"
     found = {}
     def look(m, i, o):
         if not _is_map(o): return
@@ -70,8 +70,8 @@ def last_map(
     parts = [m for m in model.modules() if m is not model]
     with _listening(model, parts, look), torch.no_grad(): model(x[:1])
     if not found:
-        raise ValueError(f"{type(model).__name__} has no convolution that puts out a map (N, K, h, w), "
-                         "and a heat map needs one")
+        raise ValueError(f"{type(model).__name__} has no convolution that puts out a map "
+                         "(N, K, h, w), and a heat map needs one")
     return found['module']
 
 # %% ../nbs/10_gradcam.ipynb #36d39aee
@@ -91,7 +91,8 @@ def find_layer(
     if layer in names: return names[layer]
     near = difflib.get_close_matches(str(layer), names, 3)
     hint = 'did you mean' if near else 'its modules begin with'
-    raise ValueError(f"layer {layer!r} does not exist in {kind}; {hint}: {', '.join(near or list(names)[:8])}")
+    raise ValueError(f"layer {layer!r} does not exist in {kind}; "
+                     f"{hint}: {', '.join(near or list(names)[:8])}")
 
 # %% ../nbs/10_gradcam.ipynb #7a10c005
 def layers_by_size(
@@ -117,28 +118,34 @@ def _check_target(target, logits)->Tensor: # int64 (N,)
     if t.is_floating_point() or t.is_complex() or t.dtype==torch.bool:
         raise ValueError(f"target: {t.dtype}, expected integer classes")
     if t.shape not in ((),(n,)):
-        raise ValueError(f"target: shape {tuple(t.shape)}, expected one class, or one for each of the {n} images")
+        raise ValueError(f"target: shape {tuple(t.shape)}, expected one class, "
+                         f"or one for each of the {n} images")
     bad = t[(t<0)|(t>=n_classes)]
     if len(bad):
-        raise ValueError(f"target: class {bad[0].item()}, expected 0 to {n_classes-1} for {n_classes} classes")
+        raise ValueError(f"target: class {bad[0].item()}, expected 0 to {n_classes-1} "
+                         f"for {n_classes} classes")
     return t.long().expand(n)
 
+# %% ../nbs/10_gradcam.ipynb #7a10c012
 def _check_x(x):
     if not isinstance(x, Tensor):
         raise ValueError(f"x: {type(x).__name__}, expected a float tensor (N, channels, H, W)")
     if x.ndim!=4: raise ValueError(f"x: shape {tuple(x.shape)}, expected (N, channels, H, W)")
     if not len(x): raise ValueError("x: a batch of zero images; pass at least one")
     if not x.is_floating_point():
-        raise ValueError(f"x: {x.dtype}, expected floats as the model takes them; divide uint8 by 255")
+        raise ValueError(f"x: {x.dtype}, expected floats as the model takes them; "
+                         "divide uint8 by 255")
     if not torch.isfinite(x).all(): raise ValueError("x: contains NaN or infinite pixels")
 
 def _check_logits(logits):
     if not isinstance(logits, Tensor):
-        raise ValueError(f"model: puts out {type(logits).__name__}, expected logits (N, n_classes); "
-                         "wrap it in a module that returns these alone")
+        raise ValueError(f"model: puts out {type(logits).__name__}, expected logits "
+                         "(N, n_classes); wrap it in a module that returns these alone")
     if logits.ndim!=2:
-        raise ValueError(f"model: puts out shape {tuple(logits.shape)}, expected logits (N, n_classes)")
-    if not torch.isfinite(logits).all(): raise ValueError("model: its logits contain NaN or infinity")
+        raise ValueError(f"model: puts out shape {tuple(logits.shape)}, "
+                         "expected logits (N, n_classes)")
+    if not torch.isfinite(logits).all():
+        raise ValueError("model: its logits contain NaN or infinity")
 
 # %% ../nbs/10_gradcam.ipynb #bff2d061
 def activations_and_gradients(
@@ -146,7 +153,7 @@ def activations_and_gradients(
     x:Tensor, # float images (N, channels, H, W), as `model` takes them
     target=None, # Class, or one for each image (N,); None: the class that `model` predicts
     layer=None, # As in `find_layer`
-)->tuple: # Activations (N, K, h, w), gradients (N, K, h, w), target (N,), logits (N, n_classes), all detached
+)->tuple: # Detached: activations and gradients (N, K, h, w), target (N,), logits (N, n_classes)
     "The output of `layer` for `x`, and how the score of `target` changes with it"
     kept = []
     def keep(m, i, o):
@@ -164,7 +171,8 @@ def activations_and_gradients(
         _check_logits(logits)
         target = _check_target(target, logits)
         score = logits.gather(1, target[:,None]).sum()
-        G = torch.autograd.grad(score, kept[-1], allow_unused=True)[0] if score.requires_grad else None
+        G = None
+        if score.requires_grad: G, = torch.autograd.grad(score, kept[-1], allow_unused=True)
     if G is None: raise ValueError(f"layer {layer!r} has no influence on the model's answer")
     return kept[-1].detach().float(), G.float(), target, logits.detach().float()
 
@@ -172,7 +180,7 @@ def activations_and_gradients(
 def normalize_map(
     maps:Tensor, # Signed maps (N, h, w)
     size=None, # (H, W) to resize to; None leaves (h, w)
-)->Tensor: # (N, H, W) in [0, 1]; the maximum of each is 1, but a map without positive values stays zero
+)->Tensor: # (N, H, W); the maximum of each is 1, but a map without positive values stays zero
     "ReLU, bilinear resize, and division by the maximum"
     if maps.ndim!=3: raise ValueError(f"maps: shape {tuple(maps.shape)}, expected (N, h, w)")
     maps = F.relu(maps)
@@ -185,7 +193,7 @@ def _linear_head(model, A, logits):
     "The linear layer that makes `logits` from the mean of the map `A`, or None"
     linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
     head = linear[-1] if linear else None
-    if head is None or (head.in_features,head.out_features)!=(A.shape[1],logits.shape[1]): return None
+    if head is None or head.weight.shape!=(logits.shape[1],A.shape[1]): return None
     off = head(A.mean((2,3)).to(head.weight.dtype))-logits
     return head if off.abs().max() <= .02*logits.abs().max() else None # bf16 is no closer
 
@@ -197,7 +205,7 @@ def cam(
     layer=None, # The map that is pooled, as in `find_layer`
     raw:bool=False, # The signed map (N, h, w) of the layer instead?
 )->Tensor: # (N, H, W) in [0, 1]
-    "Class activation maps, Zhou et al. 2016: the linear layer's weights times the map that is pooled"
+    "Class activation maps, Zhou et al. 2016: the linear layer's weights times the pooled map"
     A,_,target,logits = activations_and_gradients(model, x, target, layer)
     head = _linear_head(model, A, logits)
     if head is None:
@@ -252,10 +260,12 @@ def _check_overlay(image, heat, alpha, cmap):
     if image.ndim!=3 or image.shape[2]!=3:
         raise ValueError(f"image: shape {image.shape}, expected (H, W) or (H, W, 3)")
     if not (image.min()>=0 and image.max()<=1):
-        raise ValueError(f"image: floats from {image.min():.4g} to {image.max():.4g}, expected [0, 1], or uint8")
+        raise ValueError(f"image: floats from {image.min():.4g} to {image.max():.4g}, "
+                         "expected [0, 1], or uint8")
     if heat.ndim!=2: raise ValueError(f"heat: shape {tuple(heat.shape)}, expected one map (h, w)")
     if not (heat.min()>=0 and heat.max()<=1):
-        raise ValueError(f"heat: from {heat.min():.4g} to {heat.max():.4g}, expected [0, 1]; see `normalize_map`")
+        raise ValueError(f"heat: from {heat.min():.4g} to {heat.max():.4g}, "
+                         "expected [0, 1]; see `normalize_map`")
     if not 0<=alpha<=1: raise ValueError(f"alpha: {alpha}, expected 0 to 1")
     if cmap not in colormaps:
         near = difflib.get_close_matches(cmap, list(colormaps), 3)
@@ -268,7 +278,7 @@ def overlay(
     alpha:float=.7, # How much of the image full heat covers, 0 to 1
     cmap:str='inferno', # A perceptually uniform colour map of matplotlib
 )->np.ndarray: # uint8 RGB (H, W, 3)
-    "`heat` laid over `image`: the hotter, the more it covers; where heat is zero the image is untouched"
+    "`heat` laid over `image`: the hotter, the more it covers; zero leaves the image as it is"
     image,heat = np.asarray(image),torch.as_tensor(heat).float()
     if image.dtype==np.uint8: image = image/255
     if image.ndim==2: image = np.stack([image]*3, axis=-1)

@@ -19,6 +19,8 @@ from .core import COLORS, EMOJI, EMOTIONS, draw_emoji
 from .detect import FaceBox, _regular_file, crop_face, find_faces, read_photo
 
 # %% ../nbs/14_predict.ipynb #c7112d16
+_weights = Path(find_spec('fer_nbdev').origin).parent/'weights'
+
 def _cores()->int:
     "Processor cores that this process may use"
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -27,7 +29,7 @@ def _session(
     data, # Contents of an `.onnx` file, or its path
     threads:int=1, # CPU threads for one call; 0: all cores
 )->ort.InferenceSession:
-    "An ONNX Runtime session with at most as many threads as there are cores: more would wait for each other"
+    "An ONNX Runtime session; more threads than cores would wait for each other"
     opts = ort.SessionOptions()
     opts.intra_op_num_threads = min(threads, _cores())
     opts.log_severity_level = 3
@@ -45,21 +47,29 @@ def _class_names(
     names = sess.get_modelmeta().custom_metadata_map.get('classes')
     fits = (inp.name,inp.type,inp.shape[1:])==('image','tensor(uint8)',[48,48])
     if not names or 'probs' not in outs or not fits:
-        raise ValueError(f"{path}: takes {inp.name} {inp.type} {inp.shape} and gives {outs}, expected image "
-                         f"tensor(uint8) (N, 48, 48), the output probs, and class names in its metadata; {_REWRITE}")
+        raise ValueError(f"{path}: takes {inp.name} {inp.type} {inp.shape} and gives {outs}, "
+                         "expected image tensor(uint8) (N, 48, 48), the output probs, "
+                         f"and class names in its metadata; {_REWRITE}")
     classes = tuple(names.split(','))
     if len(set(classes))<len(classes) or '' in classes:
-        raise ValueError(f"{path}: its class names {classes} hold a duplicate or an empty name; {_REWRITE}")
-    two_faces = np.zeros((2,48,48), np.uint8)
-    try: got = sess.run([o for o in outs if o in ('probs','cam')], {'image': two_faces})
-    except Exception as e: raise ValueError(f"{path}: cannot answer for two faces ({_first_line(e)}); {_REWRITE}") from None
-    for g in got:
-        if g.shape[:2]!=(2,len(classes)):
-            raise ValueError(f"{path}: {len(classes)} class names for outputs of shape {g.shape}; {_REWRITE}")
+        raise ValueError(f"{path}: its class names {classes} hold a duplicate or an empty name; "
+                         f"{_REWRITE}")
+    for shape in _shapes(sess, path):
+        if shape[:2]!=(2,len(classes)):
+            raise ValueError(f"{path}: {len(classes)} class names for outputs of shape {shape}; "
+                             f"{_REWRITE}")
     return classes
 
 # %% ../nbs/14_predict.ipynb #4e6c1b03
 def _first_line(e:Exception)->str: return str(e).split('\n')[0][:120]
+
+def _shapes(sess, path)->list: # of tuple
+    "The shapes of probabilities and maps for two empty faces"
+    wanted = [o.name for o in sess.get_outputs() if o.name in ('probs','cam')]
+    try: return [a.shape for a in sess.run(wanted, {'image': np.zeros((2,48,48), np.uint8)})]
+    except Exception as e:
+        raise ValueError(f"{path}: cannot answer for two faces ({_first_line(e)}); "
+                         f"{_REWRITE}") from None
 
 def _open_onnx(
     path, # `.onnx` file that `export_onnx` wrote
@@ -69,7 +79,8 @@ def _open_onnx(
     data = _regular_file(path, 'an .onnx file').read_bytes()
     try: sess = _session(data, threads)
     except Exception as e:
-        raise ValueError(f"{path}: not an ONNX file that ONNX Runtime can open ({_first_line(e)})") from None
+        raise ValueError(f"{path}: not an ONNX file that ONNX Runtime can open "
+                         f"({_first_line(e)})") from None
     name = sess.get_modelmeta().custom_metadata_map.get('name', Path(path).stem)
     return sess, _class_names(sess, path), name, data
 
@@ -79,7 +90,8 @@ def _asked_classes(classes, known:tuple)->tuple: # of str
     if classes is None: return known
     classes = tuple(classes)
     unknown = [c for c in classes if c not in known]
-    if unknown or not classes: raise ValueError(f"classes: {unknown or 'none'}, expected names out of {known}")
+    if unknown or not classes:
+        raise ValueError(f"classes: {unknown or 'none'}, expected names out of {known}")
     twice = sorted({c for c in classes if classes.count(c)>1})
     if twice: raise ValueError(f"classes: {', '.join(twice)} more than once; name each class once")
     return classes
@@ -91,7 +103,7 @@ class Predictor:
         path, # `.onnx` file that `fer_nbdev.export.export_onnx` wrote
         classes=None, # Answer among these only, such as `FIVE`; None: all that the network knows
         threads:int=1, # CPU threads for one call, at most the machine's cores; 0: all cores
-        flip:bool=False, # Mean of the answers to a face and to its mirror image? Takes twice the time
+        flip:bool=False, # Mean of the answers to a face and its mirror image? Takes twice the time
     ):
         if not isinstance(threads, Integral) or threads<0:
             raise ValueError(f"threads: {threads!r}, expected a whole number, 0 for all cores")
@@ -117,8 +129,6 @@ def _printable(text:str)->str:
     return text.encode(encoding, 'namereplace').decode(encoding)
 
 # %% ../nbs/14_predict.ipynb #8a1aa249
-_weights = Path(find_spec('fer_nbdev').origin).parent/'weights'
-
 def list_predictors()->list: # of str
     "Names of the networks that come with the package"
     return sorted(p.stem for p in _weights.glob('*.onnx'))
@@ -127,16 +137,18 @@ def load_predictor(
     name_or_path=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
     classes=None, # Answer among these only, such as `FIVE`; None: all that the network knows
     threads:int=1, # CPU threads for one call, at most the machine's cores; 0: all cores
-    flip:bool=False, # Mean of the answers to a face and to its mirror image? Takes twice the time
+    flip:bool=False, # Mean of the answers to a face and its mirror image? Takes twice the time
 )->Predictor: # With `predict`, `predict_proba` and `heat_map`
     "The predictor of that name or file"
     name = os.fspath('small' if name_or_path is None else name_or_path)
-    if name.endswith('.onnx') or os.sep in name or '/' in name: return Predictor(name, classes, threads, flip)
+    if name.endswith('.onnx') or os.sep in name or '/' in name:
+        return Predictor(name, classes, threads, flip)
     known = list_predictors()
     if name in known: return Predictor(_weights/f'{name}.onnx', classes, threads, flip)
     near = difflib.get_close_matches(name, known, 1, .5)
     hint = f"; did you mean {near[0]!r}?" if near else ';'
-    raise ValueError(f"unknown predictor '{name}'{hint} known are {known}, and paths that end in .onnx")
+    raise ValueError(f"unknown predictor '{name}'{hint} known are {known}, "
+                     "and paths that end in .onnx")
 
 # %% ../nbs/14_predict.ipynb #4e6c1b08
 @patch
@@ -147,7 +159,8 @@ def _run(self:Predictor, x, outputs, batch_size=256)->list: # One array for each
         raise ValueError(f"x: {x.dtype}, expected uint8 pixels from 0 to 255; "
                          "floats from 0 to 1: (x*255).astype('uint8'); a photo: `predict`")
     if x.shape[1:]!=(48,48):
-        raise ValueError(f"x: shape {x.shape}, expected (N, 48, 48); one face: x[None]; a photo: `predict`")
+        raise ValueError(f"x: shape {x.shape}, expected (N, 48, 48); "
+                         "one face: x[None]; a photo: `predict`")
     parts = []
     for i in range(0, max(1,len(x)), batch_size):
         batch = x[i:i+batch_size]
@@ -184,12 +197,13 @@ class Prediction(NamedTuple):
         return _printable(f"{self.emoji} {self.emotion} {self.probability:.0%} {place}")
 
     def __repr__(self):
-        return _printable(f"Prediction({', '.join(f'{k}={v!r}' for k,v in self._asdict().items())})")
+        fields = ', '.join(f'{k}={v!r}' for k,v in self._asdict().items())
+        return _printable(f"Prediction({fields})")
 
 # %% ../nbs/14_predict.ipynb #9a8f6e78
 @patch
 def predict(self:Predictor,
-    photo, # Path, bytes, open binary file, Pillow image, or uint8 array (H, W), (H, W, 3), (H, W, 4)
+    photo, # Path, bytes, open binary file, Pillow image, or uint8 array: grey, RGB or RGBA
     min_score:float=.7, # Faces with a lower score of the detector are left out, 0 to 1
     max_side:int=1280, # Longest side, in pixels, at which faces are looked for
 )->list: # `Prediction` for each face, largest first; empty if there is none
@@ -222,7 +236,7 @@ def _draw_corner(im, p:Prediction):
 
 # %% ../nbs/14_predict.ipynb #e1fe58fa
 def draw_predictions(
-    photo, # Path, bytes, open binary file, Pillow image, or uint8 array (H, W), (H, W, 3), (H, W, 4)
+    photo, # Path, bytes, open binary file, Pillow image, or uint8 array: grey, RGB or RGBA
     predictions, # From `Predictor.predict` on the same photo
 )->np.ndarray: # RGB uint8 (H, W, 3), a copy
     "The photo with a box around each face and its emoji on the upper left corner"
@@ -244,20 +258,20 @@ def _columns(self:Predictor, target, probs)->np.ndarray: # (N,)
     t = np.asarray(target)
     fits = t.dtype.kind in 'iu' and t.shape in ((),(len(probs),))
     if not fits or (t<0).any() or (t>=len(self.classes)).any():
-        raise ValueError(f"target: {target!r}, expected a class name, a position in {self.classes}, "
-                         f"or {len(probs)} positions, one for each face")
+        raise ValueError(f"target: {target!r}, expected a class name, a position in "
+                         f"{self.classes}, or {len(probs)} positions, one for each face")
     return np.array(self._cols)[np.broadcast_to(t, (len(probs),))]
 
 # %% ../nbs/14_predict.ipynb #d88bb151
 @patch
 def heat_map(self:Predictor,
     x, # uint8 grey faces (N, 48, 48), framed like FER-2013's
-    target=None, # Class name, position in `.classes`, or one for each face (N,); None: the most probable
+    target=None, # Class name or position in `.classes`, one or (N,); None: the most probable
 )->np.ndarray: # float32 (N, 48, 48) in [0, 1]
     "Class activation map (Zhou et al. 2016): where the evidence for a class lies, at most 1"
     if 'cam' not in [o.name for o in self._sess.get_outputs()]:
-        raise ValueError(f"{self.path.name} has no maps: its network does not end in features, pool and head; "
-                         "nano, small and base do")
+        raise ValueError(f"{self.path.name} has no maps: its network does not end in features, "
+                         "pool and head; nano, small and base do")
     probs,cam = self._run(x, ['probs','cam'])
     maps = np.maximum(cam[np.arange(len(probs)), self._columns(target, probs)], 0)
     maps = [cv2.resize(m, (48,48), interpolation=cv2.INTER_LINEAR) for m in maps]
