@@ -1,6 +1,7 @@
 "The site in Chromium: it opens, finds, reacts, fits a phone, and talks to nobody"
 import functools, http.server, re, threading
 from contextlib import contextmanager
+from urllib.parse import urljoin
 import pytest
 
 
@@ -8,7 +9,8 @@ import pytest
 def address(site):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(site)))
+    handler = functools.partial(Quiet, directory=str(site))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}/'
     server.shutdown()
@@ -16,16 +18,21 @@ def address(site):
 
 @pytest.fixture
 def visit(chromium, address):
-    "`with visit('core.html', width=1300, scheme='light') as page`; at its end, no request left localhost and no error stood in the console"
+    "`with visit('core.html') as page`: no request may leave localhost, no error reach the console"
     @contextmanager
     def _visit(name, width=1300, scheme='light'):
         with chromium() as browser:
-            page = browser.new_context(viewport=dict(width=width, height=850), color_scheme=scheme).new_page()
+            view = dict(width=width, height=850)
+            page = browser.new_context(viewport=view, color_scheme=scheme).new_page()
             outside,errors = [],[]
-            page.on('request', lambda r: None if r.url.startswith((address, 'data:', 'blob:')) else outside.append(r.url))
+            def note_request(r):
+                if not r.url.startswith((address, 'data:', 'blob:')): outside.append(r.url)
+            def note_response(r):
+                if r.status >= 400: errors.append(f'{r.status} {r.url}')
+            page.on('request', note_request)
             page.on('console', lambda m: errors.append(m.text) if m.type == 'error' else None)
             page.on('pageerror', lambda e: errors.append(str(e)))
-            page.on('response', lambda r: errors.append(f'{r.status} {r.url}') if r.status >= 400 else None)
+            page.on('response', note_response)
             page.goto(address+name)
             yield page
             assert not outside and not errors
@@ -70,10 +77,11 @@ def test_plotly_reacts(visit):
 def test_no_page_scrolls_sideways_on_a_phone(visit, site):
     with visit('index.html', width=390) as page:
         for f in sorted(site.rglob('*.html')):
-            page.goto(page.url.split('/', 3)[0] + '//' + page.url.split('/', 3)[2] + '/' + f.relative_to(site).as_posix())
+            page.goto(urljoin(page.url, '/' + f.relative_to(site).as_posix()))
             page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
             page.evaluate('scrollTo(9999, 0)')
-            assert page.evaluate('[document.documentElement.scrollWidth, scrollX]') == [390, 0], f.name
+            size = page.evaluate('[document.documentElement.scrollWidth, scrollX]')
+            assert size == [390, 0], f.name
 
 
 def test_contents_slide_in_on_a_phone(visit):
@@ -91,12 +99,15 @@ def test_contents_slide_in_on_a_phone(visit):
 def background(page): return page.evaluate('getComputedStyle(document.body).backgroundColor')
 
 
+def brightness(color): return sum(map(int, re.findall(r'\d+', color)[:3]))
+
+
 def test_dark_is_the_system_s_until_chosen_and_then_remembered(visit):
     with visit('core.html', scheme='dark') as page:
         dark = background(page)
         page.click('#ui-theme')
         light = background(page)
-        assert sum(map(int, re.findall(r'\d+', dark)[:3])) < 150 < 600 < sum(map(int, re.findall(r'\d+', light)[:3]))
+        assert brightness(dark) < 150 < 600 < brightness(light)
         page.reload()
         assert background(page) == light
 
