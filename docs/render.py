@@ -165,9 +165,10 @@ def raw(markup): return '::: {.output .rich}\n```{=html}\n' + markup + '\n```\n:
 
 
 def table_html(markup):
-    "A DataFrame's own HTML without its style; long names in its head may break"
+    "A DataFrame's own HTML without its style; long names in its head may break, sentences wrap"
     markup = re.sub(r'<style scoped>.*?</style>', '', markup, flags=re.S).replace(' border="1"', '')
-    return re.sub(r'<th>([^<]*)</th>', lambda m: m[0].replace('_', '_<wbr>'), markup)
+    markup = re.sub(r'<thead>.*?</thead>', lambda m: m[0].replace('_', '_<wbr>'), markup, flags=re.S)
+    return re.sub(r'<td>([^<]{30,})</td>', r'<td class="words">\1</td>', markup)
 
 
 def relative(body, page, pages, out):
