@@ -172,11 +172,14 @@ def test_data_path(home, add, run):
     assert rc == 1 and 'called 07 or 00_b; there are 00_a' in said and ' ok' not in said
 
 
-def test_committed_pictures_have_twice_the_pixels(home, add, run):
-    add('00_a', 'import matplotlib.pyplot as plt; plt.figure(figsize=(3,2)); plt.plot([1,2]);')
+def test_committed_pictures_have_twice_the_pixels_and_solutions_are_folded(home, add, run):
+    add('00_a', 'import matplotlib.pyplot as plt; plt.figure(figsize=(3,2)); plt.plot([1,2]);',
+        '#| code-fold: true\n#| code-summary: "Solution"\n1+1')
     rc, said = run('--in-place', '00', FER2013_PATH=str(home))
     assert rc == 0, said
-    output = nbformat.read(home/'nbs/00_a.ipynb', 4).cells[1].outputs[0]
+    cells = nbformat.read(home/'nbs/00_a.ipynb', 4).cells
+    assert [c.metadata.get('jupyter', {}).get('source_hidden') for c in cells] == [None, None, True]
+    output = cells[1].outputs[0]
     import base64
     import struct
     pixels = struct.unpack('>I', base64.b64decode(output.data['image/png'])[16:20])[0]

@@ -213,6 +213,9 @@ def table(records):
 def put_back(run):
     "Outputs into the notebook itself, unless someone edited it meanwhile"
     import nbformat
+    for c in run.nb.cells: # JupyterLab opens the page with its solutions folded
+        if re.search('^#\\| ?code-summary:.*Solution', c.source, re.M):
+            c.metadata.jupyter = dict(source_hidden=True, outputs_hidden=True)
     if run.path.read_bytes() != run.before:
         sys.exit(f"{run.path.name} changed on disk while it ran: its outputs were not written")
     write(run.path, nbformat.writes(run.nb) + '\n')
