@@ -53,7 +53,7 @@ def _parse_pixels(
     if any(np.count_nonzero(last[a:b])!=n for a,b in zip(starts, ends)): return None
     return np.compress(last, value+hundreds*np.uint8(100)).reshape(-1,n)
 
-# %% ../nbs/91_files.ipynb #6dabf660
+# %% ../nbs/91_files.ipynb #7e79d65c
 _BOM = b'\xef\xbb\xbf'
 
 class _Columns(NamedTuple):
@@ -63,6 +63,9 @@ class _Columns(NamedTuple):
     usage: int|None
     width: int # How many columns a row has
 
+_WEB_PAGE = ("a web page (HTML), not data, probably a login page. Log in to Kaggle and "
+             "download it again")
+
 def _check_text(head, name):
     "Refuse what is not a csv at all"
     if not head.strip():
@@ -71,9 +74,7 @@ def _check_text(head, name):
     if b'\0' in head[:4096]:
         raise ValueError(f"{name}: wrong encoding, it looks like UTF-16 and must be UTF-8 "
                          "(or it is no text at all). Save it as 'CSV UTF-8', or download it again")
-    if head.lstrip()[:1]==b'<':
-        raise ValueError(f"{name}: a web page (HTML), not a csv, probably a login page. "
-                         "Log in to Kaggle and download it again")
+    if head.lstrip()[:1]==b'<': raise ValueError(f"{name}: {_WEB_PAGE}")
 
 # %% ../nbs/91_files.ipynb #e6502159
 def _read_header(
@@ -115,22 +116,28 @@ def _end_of_rows(text, newline):
         end = before
     return end+1
 
-# %% ../nbs/91_files.ipynb #cdef4658
+# %% ../nbs/91_files.ipynb #58414559
+class _Block(NamedTuple):
+    text: bytes
+    whole: bool # False for the beginning of a row that is too long
+    last: bool
+
 def _blocks(
     f, # A binary file, after the header
     text:bytes, # What was read already
     newline:bytes, # What ends a line
-): # Generator of (bytes, are these whole rows?)
+): # Generator of `_Block`
     "Some 2 MB of whole rows at a time; a row that does not end comes last, and cut"
+    more = f.read(_BLOCK)
     while True:
-        more = f.read(_BLOCK)
         text += more
+        more = f.read(_BLOCK)
         end = _end_of_rows(text, newline) if more else len(text)
-        if end: yield text[:end],True
+        if end: yield _Block(text[:end], True, not more)
         text = text[end:]
         if not more: return
         if len(text)>_MAX_ROW:
-            yield text,False
+            yield _Block(text, False, False)
             return
 
 # %% ../nbs/91_files.ipynb #f09789d3
@@ -192,7 +199,7 @@ def _pixel_error(text, n):
     side = round(n**.5)
     if found!=n: return f"{found:,} pixels, expected {n:,} ({side}x{side})"
 
-# %% ../nbs/91_files.ipynb #ba83c69e
+# %% ../nbs/91_files.ipynb #0f43021e
 def _rows(text): # Generator of (lines before it, row); a row may span lines between quotes
     start,odd,parts = 0,0,[]
     for i,line in enumerate(io.StringIO(text, newline='')):
@@ -203,14 +210,14 @@ def _rows(text): # Generator of (lines before it, row); a row may span lines bet
         start,parts = i+1,[]
     if parts: yield start,''.join(parts)
 
-def _first_bad_row(block, row, line, last, name, check):
+def _first_bad_row(block, row, line, name, expected):
     "A ValueError for the first row of `block` that is wrong; `row`, `line`: how many came before"
-    rows = [(i,r) for i,r in _rows(block.decode('utf-8','replace')) if r]
+    rows = [(i,r) for i,r in _rows(block.text.decode('utf-8','replace')) if r]
     for k,(i,r) in enumerate(rows):
-        wrong = check(r)
+        wrong = _row_error(r, *expected)
         if not wrong: continue
         end = _again
-        if last and k==len(rows)-1:
+        if block.last and k==len(rows)-1 and r.count('"')%2==0:
             end = "It is the last row: the file is probably cut off. Download it again"
         return ValueError(f"{name} row {row+k} (line {line+i+1}): {wrong}. {end}")
     return ValueError(f"{name} rows {row} to {row+len(rows)-1}: not a csv. Download it again")
@@ -227,7 +234,7 @@ def _ordered_map(f, items):
             yield o,result.result()
         for o,result in waiting: yield o,result.result()
 
-# %% ../nbs/91_files.ipynb #e25ea988
+# %% ../nbs/91_files.ipynb #eefe9035
 def read_csv(
     f, # Kaggle's csv, a binary file at its beginning
     name:str, # What to call it in errors
@@ -242,13 +249,11 @@ def read_csv(
     newline = b'\n' if b'\n' in head else b'\r'
     begin = (head.find(newline)+1) or len(head)
     images,labels,usage,line = [],[],[],1
-    parse = lambda b: _parse_block(b[0], cols, classes, usages, n) if b[1] else None
-    for (text,whole),found in _ordered_map(parse, _blocks(f, head[begin:], newline)):
-        if found is None:
-            check = lambda row: _row_error(row, cols, classes, usages, n)
-            last = whole and not f.read(1)
-            raise _first_bad_row(text, len(labels), line, last, name, check)
-        line += text.count(newline)
+    expected = cols,classes,usages,n
+    parse = lambda block: _parse_block(block.text, *expected) if block.whole else None
+    for block,found in _ordered_map(parse, _blocks(f, head[begin:], newline)):
+        if found is None: raise _first_bad_row(block, len(labels), line, name, expected)
+        line += block.text.count(newline)
         images.append(found[0])
         labels += found[1]
         usage += found[2]
@@ -366,11 +371,13 @@ def _as_face(im, turn, size):
     if turn in _UPRIGHT: x = _UPRIGHT[turn](x)
     return np.ascontiguousarray(x), done
 
-# %% ../nbs/91_files.ipynb #159bb32c
+# %% ../nbs/91_files.ipynb #7e48ac7e
 _large = Lock()
 
 def _loaded_face(im, size):
-    if im.width*im.height>_MAX_PIXELS: raise Image.DecompressionBombError
+    if im.width*im.height>_MAX_PIXELS:
+        raise _Unfit(f"{im.width:,}x{im.height:,} pixels, more than {_MAX_PIXELS:,}: not unpacked. "
+                     "Replace it by a picture of a face")
     turned = {'turned'} if im.getexif().get(0x112) in _UPRIGHT else set()
     im.load() # a tiff turns itself upright here, the other formats do not
     x,done = _as_face(im, im.getexif().get(0x112), size)
@@ -388,8 +395,7 @@ def _decode_face(
             if im.width*im.height<1_000_000: return _loaded_face(im, size)
             with _large: return _loaded_face(im, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        wrong = (f"a picture of more than {_MAX_PIXELS:,} pixels, not unpacked. "
-                 "Replace it by a picture of a face")
+        wrong = f"more than {_MAX_PIXELS:,} pixels, not unpacked. Replace it by a picture of a face"
     except _Unfit as e: wrong = e
     except Exception: wrong = "corrupt, or not a picture. Delete it or download it again"
     raise ValueError(f"{name}: {wrong}")
@@ -423,13 +429,14 @@ def decode_faces(
              for k,n in changed.items() if n]
     return np.array(images, np.uint8).reshape(-1,size,size), notes
 
-# %% ../nbs/91_files.ipynb #90b8b3ee
+# %% ../nbs/91_files.ipynb #278bf85e
 _MAGIC = {b'PK\3\4': 'zip', b'PK\5\6': 'zip', b'PAR1': 'parquet', b'\x1f\x8b': 'tar',
           b'BZh': 'tar', b'\xfd7zXZ\0': 'tar'}
 _NAMES = {r'\.zip': 'zip', r'\.(tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))': 'tar',
           r'\.parquet': 'parquet', r'\.csv': 'csv'}
 
 def _kind(path, head): # 'zip', 'tar', 'parquet' or 'csv'
+    if head.lstrip()[:1]==b'<': raise ValueError(f"{path}: {_WEB_PAGE}")
     for magic,kind in _MAGIC.items():
         if head.startswith(magic): return kind
     if head[257:262]==b'ustar': return 'tar'
@@ -438,7 +445,7 @@ def _kind(path, head): # 'zip', 'tar', 'parquet' or 'csv'
     raise ValueError(f"{path}: not a form that is known. Expected a .csv, a .parquet, a .zip, "
                      "a .tar(.gz), or a folder")
 
-# %% ../nbs/91_files.ipynb #9e1050ad
+# %% ../nbs/91_files.ipynb #c20c8712
 def _size_on_disk(path):
     "The size of a regular file; an error for a pipe, a socket or a device"
     st = os.stat(path)
@@ -447,8 +454,8 @@ def _size_on_disk(path):
     kind = kinds.get(stat.S_IFMT(st.st_mode), 'device')
     raise ValueError(f"{path}: a {kind}, expected a file. Give a copy of the file itself")
 
-def _said(e): # The reason of an OSError without its path
-    return getattr(e, 'strerror', None) or str(e)[:100] or type(e).__name__
+def _said(e): # The reason of a foreign error: one short line, without a path
+    return ' '.join((getattr(e, 'strerror', None) or str(e) or type(e).__name__).split())[:100]
 
 def _unreadable(where, e):
     return type(e)(f"{where}: cannot be read ({_said(e)}). Check the path and its rights")
@@ -524,7 +531,9 @@ class FileTree:
     def where(self, name): # How an error calls a file of it
         return str(self.path/name) if self.archive is None else f"{self.path} -> {name}"
 
-# %% ../nbs/91_files.ipynb #1dfb2879
+# %% ../nbs/91_files.ipynb #57eca757
+_DAMAGED = "not a complete archive, it is cut off or damaged. Download it again"
+
 @patch
 def _open_file(self:FileTree): # -> names
     "Open an archive, or take a single file's folder as the tree"
@@ -536,9 +545,8 @@ def _open_file(self:FileTree): # -> names
         self.single,name,self.path = True,self.path.name,self.path.parent
         return [name]
     try: return (self._open_zip if kind=='zip' else self._open_tar)(packed)
-    except _Unfit as e: wrong = e
-    except Exception as e:
-        wrong = f"not a complete archive, it is cut off or damaged. Download it again ({_said(e)})"
+    except (_Unfit,NotImplementedError) as e: wrong = e
+    except Exception as e: wrong = f"{_DAMAGED} ({_said(e)})"
     self.close()
     raise ValueError(f"{self.path}: {wrong}")
 
@@ -575,7 +583,7 @@ def _check_names(self:FileTree, names):
     self.names,self.folders,self.skipped = ([n for n in ns if not _hidden(n)]
                                             for ns in (names, self.folders, self.skipped))
 
-# %% ../nbs/91_files.ipynb #526fa0b0
+# %% ../nbs/91_files.ipynb #40b3fa36
 @patch
 def _error(self:FileTree, name, e):
     "A foreign error, as one that says which file and what to do"
@@ -584,8 +592,7 @@ def _error(self:FileTree, name, e):
     if isinstance(e, (RuntimeError,NotImplementedError)):
         return ValueError(f"{where}: {str(e)[:100]}. Unpack it yourself (a password may be "
                           "needed), and give the folder")
-    return ValueError(f"{where}: not a complete archive, it is cut off or damaged. "
-                      f"Download it again ({_said(e)})")
+    return ValueError(f"{where}: {_DAMAGED} ({_said(e)})")
 
 class _Member:
     "An open file; what goes wrong while reading is named after it"
@@ -658,7 +665,7 @@ def _encoded(col): # A pyarrow column of bytes, or of structs with `bytes` -> of
     raise _Unfit(f"column image holds {str(kind)[:60]}, expected encoded bytes (png, webp...), "
                  "alone or in a struct with `bytes`")
 
-# %% ../nbs/91_files.ipynb #0c62ff55
+# %% ../nbs/91_files.ipynb #9528dc0c
 def read_parquet(
     data:bytes, # The file
     name:str, # What to call it in errors
@@ -671,7 +678,8 @@ def read_parquet(
     except _Unfit as e: raise ValueError(f"{name}: {e}") from None
     except Exception as e:
         raise ValueError(f"{name}: not a complete parquet file. Download it again "
-                         f"({str(e).splitlines()[:1]})") from None
+                         f"({_said(e)})") from None
+    if not cols['usage']: raise ValueError(f"{name}: no rows. Download it again")
     for i,(u,l) in enumerate(zip(cols['usage'], cols['emotion'])):
         if str(u) not in usages or l not in range(len(classes)):
             raise ValueError(f"{name} row {i}: usage '{str(u)[:20]}', emotion '{str(l)[:20]}', "
