@@ -1,7 +1,8 @@
 """How strongly should training faces be degraded? `python nbs/studies/choose_augmentation.py none medium strong`
 
-Short runs of `nano` that differ in noise, blur, resolution and JPEG only, judged on PublicTest as it is and under each
-of `robustness.py`'s faults. One run each, of one seed: enough to choose a strength, not to tell two near ones apart.
+The packaged `nano` learns on for a few epochs; the runs differ in noise, blur, resolution and JPEG only, and are judged
+on PublicTest as it is and under each of `robustness.py`'s faults. One run each, of one seed: enough to choose a
+strength, not to tell two near ones apart.
 Each run is a folder in FER_RUNS (default `nbs/studies/runs`) and can be killed and started again; figures go to
 `results/augmentation.json`. Nothing here sees `test`.
 """
@@ -29,7 +30,8 @@ STRENGTHS = dict(
 
 def run(name, faces, epochs):
     path = RUNS/f'augmentation_{name}_{epochs}'
-    learn = train(faces, 'nano', path, epochs=epochs, augment={**CLEAN, **STRENGTHS[name]})
+    changes = dict(weights='fer', epochs=epochs, lr=2e-3, augment={**CLEAN, **STRENGTHS[name]})
+    learn = train(faces, 'nano', path, **changes)
     valid = faces.subset('valid')
     seconds = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     return dict(name=name, strengths=STRENGTHS[name], model='nano', epochs=epochs, seed=0, n=len(valid),
@@ -56,6 +58,6 @@ if __name__=='__main__':
     faces = faces[faces.split!='test']
     torch.set_num_threads(int(os.environ.get('FER_THREADS', torch.get_num_threads())))
     for name in names:
-        row = run(name, faces, int(os.environ.get('FER_EPOCHS', 12)))
+        row = run(name, faces, int(os.environ.get('FER_EPOCHS', 2)))
         keep(row)
         print(name, {k: m['accuracy'] for k,m in row['faults'].items()}, row['mirror_disagreement'], flush=True)
