@@ -182,7 +182,7 @@ def save_weights(
     "Write `model`'s weights in half precision with their names, whole or not at all"
     from safetensors.torch import save_file
     path = Path(path)
-    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k,v in model.state_dict().items() if not k.startswith('vote_head.')}
+    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k,v in model.state_dict().items()}
     part = path.with_name(path.name+'.part')
     save_file(state, part, metadata=dict(name=name, classes=','.join(classes), **{k:str(v) for k,v in info.items()}))
     part.chmod(0o644)

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['AUGMENT', 'RECIPES', 'TensorFace', 'FaceData', 'FaceDL', 'random_affine', 'random_light', 'random_erase',
            'random_noise', 'random_blur', 'random_lowres', 'jpeg_copy', 'random_jpeg', 'ToFloat', 'Augment', 'face_dls',
-           'bf16_pays', 'Numbers', 'EMA', 'VoteHead', 'Distill', 'split_params', 'fer_learner', 'get_recipe',
-           'run_record', 'save_whole', 'Checkpoint', 'RunLog', 'MLflowCallback', 'EarlyStop', 'train', 'predict_faces']
+           'has_native_bf16', 'PlainTensors', 'EMA', 'VoteHead', 'Distill', 'split_params', 'fer_learner', 'get_recipe',
+           'run_record', 'atomic_save', 'Checkpoint', 'RunLog', 'MLflowCallback', 'EarlyStop', 'fit_recipe',
+           'predict_faces']
 
 # %% ../nbs/09_train.ipynb #f6233fb4
 from .core import require
@@ -15,7 +16,8 @@ from .core import require
 require('train', 'fastai')
 
 # %% ../nbs/09_train.ipynb #4607f53c
-import copy, difflib, hashlib, inspect, json, math, os, pickle, platform, random, time
+import copy, difflib, hashlib, inspect, io, json, math, operator, os, platform, random, time
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
+from torch.optim.swa_utils import AveragedModel
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import Transform
@@ -32,7 +35,7 @@ from fastai.callback.progress import CSVLogger
 from fastai.callback import schedule # brings fit_one_cycle, fine_tune and lr_find
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.data.transforms import CategoryMap, Category
-from fastai.learner import Learner
+from fastai.learner import Learner, Recorder
 from fastai.metrics import accuracy, BalancedAccuracy, F1Score
 from fastai.optimizer import Adam
 from fastai.torch_core import TensorImageBW, TensorCategory, set_seed, to_device
@@ -50,7 +53,7 @@ class TensorFace(TensorImageBW):
 
 # %% ../nbs/09_train.ipynb #32d25381
 class FaceData:
-    "uint8 faces in memory; what a fastai `dataset` must know, and no more"
+    "uint8 faces of any size in memory; what a fastai `dataset` must know, and no more"
     n_inp = 1
     def __init__(self,
         images, # uint8 (N, H, W)
@@ -63,6 +66,7 @@ class FaceData:
         self.labels = None if labels is None else torch.as_tensor(labels)
         self.votes = None if votes is None else torch.as_tensor(votes)
         self.vocab,self.split_idx = CategoryMap(list(classes), sort=False),split_idx
+        self.size = tuple(self.images.shape[1:]) # (H, W)
     def __len__(self): return len(self.images)
     def __getitem__(self, i):
         x = TensorFace(self.images[i][None])
@@ -71,7 +75,9 @@ class FaceData:
         "Class positions to class names"
         x,*y = b
         return (x, *[Category(self.vocab[int(o)]) for o in y])
-    def new_empty(self): return FaceData(self.images[:0], None if self.labels is None else self.labels[:0], list(self.vocab), split_idx=self.split_idx)
+    def new_empty(self):
+        labels = None if self.labels is None else self.labels[:0]
+        return FaceData(self.images[:0], labels, list(self.vocab), split_idx=self.split_idx)
 
 # %% ../nbs/09_train.ipynb #a454f8ad
 class FaceDL(TfmdDL):
@@ -83,9 +89,13 @@ class FaceDL(TfmdDL):
         super().__init__(dataset, bs=bs, **kwargs)
 
     def _data(self, items): # `Faces` or uint8 array (N, H, W) or a list of (H, W)
-        if isinstance(items, Faces): return FaceData(items.images, items.labels, items.classes, split_idx=1)
-        x = np.stack([np.asarray(o) for o in items]) if isinstance(items, (list,tuple,L)) else np.asarray(items)
-        if x.ndim!=3 or x.dtype!=np.uint8: raise ValueError(f"faces to predict: {x.dtype} of shape {x.shape}, expected uint8 of shape (N, H, W)")
+        if isinstance(items, Faces):
+            return FaceData(items.images, items.labels, items.classes, split_idx=1)
+        if isinstance(items, (list,tuple,L)): items = np.stack([np.asarray(o) for o in items])
+        x = np.asarray(items)
+        if x.ndim!=3 or x.dtype!=np.uint8:
+            raise ValueError(f"faces to predict: {x.dtype} of shape {x.shape}, expected uint8 of "
+                             "shape (N, H, W)")
         return FaceData(x, split_idx=1)
 
     def do_item(self, s): return 0 if s is None else s
@@ -97,12 +107,21 @@ class FaceDL(TfmdDL):
     def get_idxs(self):
         if self.weights is None or not self.shuffle: return super().get_idxs()
         g = torch.Generator().manual_seed(self.rng.randint(0, 2**62))
-        return torch.multinomial(torch.as_tensor(self.weights), self.n, replacement=True, generator=g).tolist()
+        w = torch.as_tensor(self.weights)
+        return torch.multinomial(w, self.n, replacement=True, generator=g).tolist()
 
     def new(self, dataset=None, cls=None, **kwargs):
         if dataset is None: kwargs.setdefault('weights', self.weights)
-        elif not isinstance(dataset, FaceData): dataset = self._data(dataset); dataset.vocab = self.vocab
+        elif not isinstance(dataset, FaceData): dataset = self._like_mine(self._data(dataset))
         return super().new(dataset, cls, **kwargs)
+
+    def _like_mine(self, new): # faces of another size would be scored, and badly
+        (h,w),(mine_h,mine_w) = new.size,self.dataset.size
+        if new.size!=self.dataset.size:
+            raise ValueError(f"faces to predict: {h}x{w} pixels, expected {mine_h}x{mine_w} as in "
+                             "training; resize them")
+        new.vocab = self.dataset.vocab
+        return new
 
 # %% ../nbs/09_train.ipynb #ca31f99f
 def random_affine(
@@ -288,49 +307,64 @@ def face_dls(
     faces:Faces, # With splits 'train' and 'valid'
     bs=128, # Batch size
     augment=AUGMENT, # Arguments of `Augment`, or None
-    sampler=None, # None: shuffle; a power from 0 to 1 for `sampling_weights`
+    balance_power=None, # None: shuffle; a power from 0 to 1 for `sampling_weights`
     device=None, # Default: a GPU if there is one
 )->DataLoaders: # `train` shuffled or drawn, augmented; `valid` in order
     "fastai `DataLoaders` of `faces`; a ValueError for `test` faces or batches larger than the data"
-    if (faces.split=='test').any(): raise ValueError(f"{(faces.split=='test').sum():,} faces of 'test' given to a learner; leave them out: faces[faces.split!='test']")
+    n_test = (faces.split=='test').sum()
+    if n_test: raise ValueError(f"{n_test:,} faces of 'test' given to a learner; leave them out: "
+                                "faces[faces.split!='test']")
     train,valid = faces.subset('train'),faces.subset('valid')
     if train.info is not None and 'blurred' in train.info:
         blurred = train.info.blurred.to_numpy(bool)
-        if blurred.any(): print(f"Left out of training: {blurred.sum():,} blurred faces"); train = train[~blurred]
-    if bs>len(train): raise ValueError(f"bs={bs} is larger than the training data, {len(train)} faces; choose a smaller bs")
-    weights = None if sampler is None else sampling_weights(train.labels, sampler)
-    votes = None if train.votes is None else (train.votes/np.maximum(train.votes.sum(1,keepdims=True),1)).astype(np.float32)
-    after = [ToFloat()]+([Augment(**augment)] if augment else [])
-    t = FaceDL(FaceData(train.images, train.labels, faces.classes, votes, 0), bs=bs, weights=weights, shuffle=True, drop_last=True, after_batch=after, device=device)
-    v = FaceDL(FaceData(valid.images, valid.labels, faces.classes, None, 1), bs=2*bs, after_batch=[ToFloat()], device=device)
-    return DataLoaders(t, v, device=device or torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
+        if blurred.any(): print(f"Left out of training: {blurred.sum():,} blurred faces")
+        train = train[~blurred]
+    if bs>len(train): raise ValueError(f"bs={bs} is larger than the training data, {len(train)} "
+                                       "faces; choose a smaller bs")
+    weights = None if balance_power is None else sampling_weights(train.labels, balance_power)
+    votes = train.votes
+    if votes is not None:
+        votes = (votes/np.maximum(votes.sum(1,keepdims=True), 1)).astype(np.float32)
+    tfms = [ToFloat()]+([Augment(**augment)] if augment else [])
+    t = FaceDL(FaceData(train.images, train.labels, faces.classes, votes, 0), bs, weights,
+               shuffle=True, drop_last=True, after_batch=tfms, device=device)
+    v = FaceDL(FaceData(valid.images, valid.labels, faces.classes, None, 1), 2*bs,
+               after_batch=[ToFloat()], device=device)
+    device = device or torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    return DataLoaders(t, v, device=device)
 
 # %% ../nbs/09_train.ipynb #10403096
-def bf16_pays(
+def has_native_bf16(
     device='cpu', # As torch calls it
 )->bool: # On a GPU what torch says; on a processor whether it has AVX-512 BF16
     "Does this processor compute in bf16 itself?"
-    if torch.device(device).type=='cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.device(device).type=='cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     caps = getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
     return bool(caps())
 
 # %% ../nbs/09_train.ipynb #23f41a1f
-class Numbers(Callback):
-    "Plain channels-last tensors for the model, its forward pass in bf16 where that pays"
+def _plain(b): return tuple(o.as_subclass(Tensor) if isinstance(o, Tensor) else o for o in b)
+
+class PlainTensors(Callback):
+    "Plain channels-last tensors for the model, its forward pass in bf16 where that is native"
     order = -5
-    def __init__(self, bf16=None): # None: where `bf16_pays`
+    def __init__(self, bf16=None): # None: where `has_native_bf16`
         self.bf16,self.handles = bf16,[]
     def before_batch(self):
-        plain = lambda b: tuple(o.as_subclass(Tensor) if isinstance(o, Tensor) else o for o in b)
-        self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last) for x in plain(self.xb))
-        self.learn.yb = plain(self.yb)
+        self.learn.xb = tuple(x.contiguous(memory_format=torch.channels_last)
+                              for x in _plain(self.xb))
+        self.learn.yb = _plain(self.yb)
         device = self.xb[0].device.type
-        if hasattr(self.learn, 'mixed_precision') or not (bf16_pays(device) if self.bf16 is None else self.bf16): return
+        bf16 = has_native_bf16(device) if self.bf16 is None else self.bf16
+        if bf16 and not hasattr(self.learn, 'mixed_precision'): self._autocast(device)
+    def _autocast(self, device):
         for h in self.handles: h.remove()
         auto = torch.autocast(device, torch.bfloat16)
         def enter(m, i): auto.__enter__()
         def leave(m, i, o): auto.__exit__(None, None, None)
-        self.handles = [self.model.register_forward_pre_hook(enter), self.model.register_forward_hook(leave, always_call=True)]
+        self.handles = [self.model.register_forward_pre_hook(enter),
+                        self.model.register_forward_hook(leave, always_call=True)]
     def after_pred(self):
         for h in self.handles: h.remove()
         self.handles = []
@@ -341,45 +375,81 @@ def _active(cb): return not hasattr(cb.learn, 'lr_finder') and not hasattr(cb, '
 
 class EMA(Callback):
     "Exponential moving average of weights and statistics; validates with it and ends with it"
-    order = 62
-    def __init__(self, decay=.998): self.decay,self.avg,self.swapped = decay,None,False # Share of the average that each step keeps
-    def _live(self): return [v for v in self.model.state_dict(keep_vars=True).values() if v.is_floating_point()] # the weights themselves
+    order = -20 # before fastai puts the model that validates into eval mode
+    def __init__(self, decay=.998): # Share of the average that each step keeps
+        self.decay,self.avg,self.live = decay,None,None
+    def state_dict(self): return self.avg.state_dict()
+    def load_state_dict(self, state): self.avg.load_state_dict(state)
     def before_fit(self):
         self.run = _active(self)
         if not self.run: return
-        if self.swapped: self.swap() # an interrupt in mid-validation left them so
-        self.avg,self.n = [v.detach().clone() for v in self._live()],0
+        self.after_validate() # an interrupt in mid-validation left the average in place
+        self.avg = AveragedModel(self.model, self.dls.device, multi_avg_fn=self._update,
+                                 use_buffers=True)
+    def _update(self, avg, new, n):
+        keep = min(self.decay, float((1+n)/(10+n))) # the first steps are forgotten faster
+        if avg[0].is_floating_point(): torch._foreach_lerp_(avg, new, 1-keep)
+        else: torch._foreach_copy_(avg, new) # batch normalisation counts its batches
     def after_batch(self):
-        if not self.training: return
-        self.n += 1
-        with torch.no_grad(): torch._foreach_lerp_(self.avg, self._live(), 1-min(self.decay, (1+self.n)/(10+self.n)))
-    def swap(self):
-        self.swapped = not self.swapped
-        for i,p in enumerate(self._live()): p.data,self.avg[i] = self.avg[i],p.data
+        if self.training: self.avg.update_parameters(self.model)
     def before_validate(self):
-        if self.avg: self.swap()
+        if self.avg is not None: self.live,self.learn.model = self.model,self.avg.module
     def after_validate(self):
-        if self.avg: self.swap()
+        if self.live is not None: self.learn.model,self.live = self.live,None
     def after_fit(self):
-        with torch.no_grad():
-            for p,a in zip(self._live(), self.avg): p.copy_(a)
+        self.model.load_state_dict(self.avg.module.state_dict())
         self.avg = None
 
 # %% ../nbs/09_train.ipynb #f0f2f887
 class VoteHead(Callback):
-    "While training, also predict the shares of FER+ votes from the features before `model.head`; then forget how"
+    "While training, also predict the shares of FER+ votes from the features before `model.head`"
     order = 5
-    def __init__(self, weight=.5): self.weight,self.handle = weight,None # Weight of its cross entropy beside the loss
+    def __init__(self, weight=.5): # Weight of its cross entropy beside the loss
+        self.weight,self.layer,self.handle = weight,None,None
+    def state_dict(self): return self.layer.state_dict() if self.layer else {}
+    def load_state_dict(self, state):
+        if state: self.layer.load_state_dict(state)
     def before_fit(self):
-        self.run = _active(self) and self.dls.train.dataset.votes is not None
-        if self.handle: self.handle.remove()
-        if self.run: self.handle = self.model.head.register_forward_pre_hook(lambda m,i: setattr(self, 'pooled', i[0]))
-    def after_loss(self):
-        if not self.training: return
-        votes = self.dls.train.dataset.votes[self.dls.train.ix].to(self.pred.device)
-        logits = self.model.vote_head(self.pooled.float())
-        self.learn.loss_grad = self.loss_grad-self.weight*(votes*logits.log_softmax(1)).sum(1).mean()
-    def after_fit(self): self.handle.remove(); self.pooled = None
+        self._detach() # an interrupt left it attached
+        votes = self.dls.train.dataset.votes
+        self.run = _active(self) and votes is not None
+        if not self.run: return
+        head = getattr(self.model, 'head', None)
+        if head is None:
+            raise ValueError(f"vote_weight={self.weight}: {type(self.model).__name__} has no `head` to "
+                             "share features with; use nano, small or base, or vote_weight=0")
+        if not self.layer: self.layer = nn.Linear(head.in_features, votes.shape[1])
+        self._attach(head)
+
+# %% ../nbs/09_train.ipynb #c4d6e8f2
+@patch
+def _attach(self:VoteHead, head):
+    groups = self.opt.param_lists
+    groups[-1] = groups[-1]+list(self.layer.to(self.dls.device).parameters())
+    def keep(m, inputs): self.pooled = inputs[0]
+    self.handle = head.register_forward_pre_hook(keep)
+
+@patch
+def _detach(self:VoteHead):
+    if not self.handle: return
+    self.handle.remove()
+    self.handle = self.pooled = None
+    ours,groups = {id(p) for p in self.layer.parameters()},self.opt.param_lists
+    groups[-1] = groups[-1].filter(lambda p: id(p) not in ours)
+
+# %% ../nbs/09_train.ipynb #d5e7f9a3
+@patch
+def after_loss(self:VoteHead):
+    "Add the cross entropy of the votes"
+    if not self.training: return
+    votes = self.dls.train.dataset.votes[self.dls.train.ix].to(self.pred.device)
+    log_p = self.layer(self.pooled.float()).log_softmax(1)
+    self.learn.loss_grad = self.loss_grad-self.weight*(votes*log_p).sum(1).mean()
+
+@patch
+def after_fit(self:VoteHead):
+    "Leave model and optimiser as they were"
+    self._detach()
 
 # %% ../nbs/09_train.ipynb #6a0c1125
 def _digest(model): return hashlib.sha256(b''.join(v.cpu().numpy().tobytes() for v in model.state_dict().values())).hexdigest()[:12]
@@ -400,7 +470,7 @@ class Distill(Callback):
     def after_loss(self):
         if not self.training: return
         x,device = self.xb[0],self.xb[0].device.type
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bf16_pays(device)):
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=has_native_bf16(device)):
             answer = torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
         if answer.shape!=self.pred.shape: raise ValueError(f"the teachers answer for {answer.shape[1]} classes, the network for {self.pred.shape[1]}; both must be trained for the same")
         self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*F.cross_entropy(self.pred, answer)
@@ -409,56 +479,61 @@ class Distill(Callback):
 def split_params(
     model, # A module with a linear layer
 )->L: # [parameters of the body, parameters of the head], for `freeze` and `fine_tune`
-    "Body and head of `model`: the head is its last linear layer (and what `VoteHead` adds)"
+    "Body and head of `model`: the head is its last linear layer"
     head = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
     ids = {id(p) for m in head for p in m.parameters()}
-    ids |= {id(p) for n,p in model.named_parameters() if n.startswith('vote_head')}
-    return L([p for p in model.parameters() if id(p) not in ids], [p for p in model.parameters() if id(p) in ids])
+    body = [p for p in model.parameters() if id(p) not in ids]
+    return L(body, [p for p in model.parameters() if id(p) in ids])
 
 # %% ../nbs/09_train.ipynb #7c83d464
+_CALLBACKS = dict(ema_decay=EMA, mixup=MixUp, vote_weight=VoteHead) # for settings other than 0
+
 def fer_learner(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     model='nano', # Name for `create_model`, or a module
     loss='cross_entropy', # Name for `create_loss`, or a loss function
-    sampler=None, # None, or the power of `sampling_weights`: 0 as is, 1 balanced
+    balance_power=None, # None, or the power of `sampling_weights`: 0 as is, 1 balanced
     bs=128, # Batch size
     augment=AUGMENT, # Arguments of `Augment`, or None
     mixup=0., # Alpha of fastai's MixUp; 0 is none
-    ema=None, # Decay of `EMA`, or None
-    votes=0., # Weight of `VoteHead`; 0 is none
+    ema_decay=None, # Decay of `EMA`, or None
+    vote_weight=0., # Weight of the FER+ votes beside the loss; 0 is none
     wd=.05, # Decoupled weight decay (Loshchilov & Hutter 2019)
     weights=None, # For `create_model`
     loss_args=None, # More arguments for `create_loss`
     seed=None, # Seeds Python, NumPy and PyTorch
-    bf16=None, # None: where `bf16_pays`
+    bf16=None, # None: where `has_native_bf16`
     device=None, # Default: a GPU if there is one
     path='.', # Where the Learner writes
     **kwargs, # More for fastai's Learner
 )->Learner: # With accuracy, balanced accuracy and macro-F1
     "fastai `Learner` on in-memory faces, with accuracy, balanced accuracy and macro-F1 as metrics"
     if seed is not None: set_seed(seed)
-    if votes and mixup: raise ValueError("votes and mixup: a blend of two faces has no votes of its own; set one of them to 0")
-    if isinstance(model, str): model = create_model(model, n_classes=len(faces.classes), weights=weights)
-    dls = face_dls(faces, bs, augment, sampler, device)
-    if isinstance(loss, str): loss = create_loss(loss, counts=np.bincount(dls.train_ds.labels, minlength=len(faces.classes)), **(loss_args or {}))
-    cbs = [Numbers(bf16)]
-    if ema: cbs.append(EMA(ema))
-    if mixup: cbs.append(MixUp(mixup))
-    if votes and dls.train.dataset.votes is not None:
-        if not hasattr(model, 'head'): raise ValueError(f"votes={votes}: {type(model).__name__} has no `head` to share features with; use nano, small or base, or votes=0")
-        model.vote_head = nn.Linear(model.head.in_features, dls.train.dataset.votes.shape[1])
-        cbs.append(VoteHead(votes))
-    metrics = [accuracy, BalancedAccuracy(), F1Score(average='macro')]
-    return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam, metrics=metrics, wd=wd,
-                    splitter=split_params, cbs=cbs+list(kwargs.pop('cbs', [])), path=Path(path), **kwargs)
+    if vote_weight and mixup:
+        raise ValueError("vote_weight and mixup: a blend of two faces has no votes of its own; "
+                         "set one of them to 0")
+    if isinstance(model, str):
+        model = create_model(model, n_classes=len(faces.classes), weights=weights)
+    dls = face_dls(faces, bs, augment, balance_power, device)
+    if isinstance(loss, str):
+        counts = np.bincount(dls.train_ds.labels, minlength=len(faces.classes))
+        loss = create_loss(loss, counts=counts, **(loss_args or {}))
+    settings = dict(ema_decay=ema_decay, mixup=mixup, vote_weight=vote_weight)
+    cbs = [_CALLBACKS[k](v) for k,v in settings.items() if v]
+    return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam,
+                   metrics=[accuracy, BalancedAccuracy(), F1Score(average='macro')], wd=wd,
+                   splitter=split_params, path=Path(path),
+                   cbs=[PlainTensors(bf16), *cbs, *kwargs.pop('cbs', [])], **kwargs)
 
 # %% ../nbs/09_train.ipynb #9ba6493c
-_OURS = dict(lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema=.998, votes=.5, wd=.05, loss_args=dict(eps=.1))
+_OURS = dict(lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema_decay=.998, vote_weight=.5,
+             wd=.05, loss_args=dict(eps=.1))
 RECIPES = dict(
-    emojify=dict(model='emojify_cnn', epochs=25, lr=1e-3, schedule='flat', bs=64, augment=None, wd=0.),
-    nano=dict(model='nano', epochs=60, **_OURS, sampler=.3),
+    emojify=dict(model='emojify_cnn', epochs=25, lr=1e-3, schedule='flat', bs=64, augment=None,
+                 wd=0.),
+    nano=dict(model='nano', epochs=60, **_OURS, balance_power=.3),
     small=dict(model='small', epochs=40, **_OURS),
-    base=dict(model='base', epochs=90, **{**_OURS, 'ema':.999}),
+    base=dict(model='base', epochs=90, **{**_OURS, 'ema_decay':.999}),
 )
 
 # %% ../nbs/09_train.ipynb #de89520b
@@ -485,16 +560,23 @@ def get_recipe(
 
 # %% ../nbs/09_train.ipynb #8d51f101
 def run_record(
-    faces:Faces, # As given to `train`
+    faces:Faces, # As given to `fit_recipe`
     recipe:dict, # Out of `get_recipe`
-    seed:int, # As given to `train`
+    seed:int, # As given to `fit_recipe`
     cbs=(), # Callbacks; what one says `about` itself belongs to the run
 )->dict: # What must be equal for a run to be continued, and what a reader wants to know
     "Recipe, seed, data and versions of a run"
-    votes = None if faces.votes is None else hashlib.sha256(np.ascontiguousarray(faces.votes)).hexdigest()[:12]
-    blurred = 0 if faces.info is None or 'blurred' not in faces.info else int(faces.info.blurred.sum())
-    return dict(recipe=recipe, seed=seed, callbacks={type(cb).__name__: cb.about for cb in cbs if hasattr(cb, 'about')}, data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), votes=votes, blurred=blurred, classes=list(faces.classes),
-                versions={p: version(p) for p in ('torch','fastai','numpy')}, python=platform.python_version(), threads=torch.get_num_threads(), bf16=bf16_pays('cuda' if torch.cuda.is_available() else 'cpu'))
+    votes = faces.votes
+    if votes is not None: votes = hashlib.sha256(np.ascontiguousarray(votes)).hexdigest()[:12]
+    info = {} if faces.info is None else faces.info
+    return dict(recipe=recipe, seed=seed,
+                callbacks={type(cb).__name__: cb.about for cb in cbs if hasattr(cb, 'about')},
+                data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), votes=votes,
+                not_a_face=int(info['blurred'].sum()) if 'blurred' in info else 0,
+                classes=list(faces.classes),
+                versions={p: version(p) for p in ('torch','fastai','numpy')},
+                python=platform.python_version(), threads=torch.get_num_threads(),
+                bf16=has_native_bf16('cuda' if torch.cuda.is_available() else 'cpu'))
 
 # %% ../nbs/09_train.ipynb #ce1e72c7
 def _random_state(dls):
@@ -510,27 +592,40 @@ def _set_random_state(dls, s):
     dls.train.rng.setstate(s['loader'])
 
 # %% ../nbs/09_train.ipynb #2f704bdb
-def save_whole(
+def atomic_save(
     obj, # What `torch.save` takes
     path, # File to write
 ):
-    "Write `obj` to `path` whole or not at all; an OSError says what became of the old file"
-    path = Path(path)
+    "Write `obj` and a digest to `path` whole or not at all; an OSError tells of the old file"
+    path,data = Path(path),io.BytesIO()
     part = path.with_name(path.name+'.part')
+    torch.save(obj, data)
     try:
         with part.open('wb') as f:
-            torch.save(obj, f)
-            f.flush(); os.fsync(f.fileno())
+            f.write(data.getbuffer())
+            f.write(hashlib.sha256(data.getbuffer()).digest())
+            f.flush()
+            os.fsync(f.fileno())
         part.replace(path)
-    except (OSError, RuntimeError) as e: # torch.save turns a full disk into a RuntimeError
-        try: part.unlink(missing_ok=True)
-        except OSError: pass
+    except OSError as e:
+        with suppress(OSError): part.unlink(missing_ok=True)
         kept = 'the one from before is kept' if path.exists() else 'there is none yet'
-        raise OSError(f"checkpoint {path.absolute()} not written ({e}); {kept}. Make room or make the folder writable, then start the same command again") from e
+        raise OSError(f"checkpoint {path.absolute()} not written ({e}); {kept}. Make room or make "
+                      "the folder writable, then start the same command again") from None
+
+# %% ../nbs/09_train.ipynb #f7a9b1c5
+def _read_checkpoint(path):
+    data = path.read_bytes()
+    if hashlib.sha256(data[:-32]).digest()!=data[-32:]:
+        raise ValueError(f"{path.absolute()}: not a checkpoint, cut short, or damaged (its digest "
+                         "does not fit); delete it to start anew")
+    return torch.load(io.BytesIO(data), weights_only=True, map_location='cpu')
 
 # %% ../nbs/09_train.ipynb #8f1dc996
-def _plain(opt): # plain containers and numbers, which `torch.load` reads without running code
-    return dict(state=list(opt['state']), hypers=[{k: float(v) if isinstance(v, (float,np.floating)) else v for k,v in h.items()} for h in opt['hypers']])
+def _plain_opt(opt): # plain containers and numbers, which `torch.load` reads without running code
+    def plain(v): return float(v) if isinstance(v, (float,np.floating)) else v
+    hypers = [{k: plain(v) for k,v in h.items()} for h in opt['hypers']]
+    return dict(state=list(opt['state']), hypers=hypers)
 
 # %% ../nbs/09_train.ipynb #cb2be222
 class Checkpoint(Callback):
@@ -541,21 +636,38 @@ class Checkpoint(Callback):
         record, # Out of `run_record`
     ): self.path,self.record,self.state,self.seconds = Path(path),record,None,np.zeros(2)
 
+# %% ../nbs/09_train.ipynb #b9c1d3e7
+@patch
+def state_dict(self:Recorder):
+    "The smooth training loss, which a continued run goes on with"
+    return dict(count=self.smooth_loss.count, val=self.smooth_loss.val)
+
+@patch
+def load_state_dict(self:Recorder, state):
+    "Go on with the smooth training loss of `state`"
+    self.smooth_loss.count,self.smooth_loss.val = state['count'],state['val']
+
+def _stateful(learn): # a callback passes what it lacks on to its learner: ask the class
+    return {cb.name: cb for cb in learn.cbs if hasattr(type(cb), 'state_dict')}
+
 # %% ../nbs/09_train.ipynb #04c9699b
+_SAME = ('recipe','seed','callbacks','fingerprint','votes','not_a_face','classes')
 @patch
 def load(self:Checkpoint)->int: # The epoch to start with, 0 if there is no checkpoint
     "Read the checkpoint; a ValueError if it is broken or another run's"
     if not self.path.exists(): return 0
-    try: self.state = torch.load(self.path, weights_only=True, map_location='cpu')
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e: raise ValueError(f"{self.path.absolute()}: not a checkpoint ({type(e).__name__}); delete it to start anew") from e
-    for k in ('recipe','seed','callbacks','fingerprint','votes','blurred','classes'):
+    self.state = _read_checkpoint(self.path)
+    for k in _SAME:
         old,new = self.state['record'].get(k),self.record[k]
-        if old!=new: raise ValueError(f"{self.path.absolute()} belongs to another run: its {k} is {old}, this one's {new}. Choose another path, or delete it")
+        if old!=new: raise ValueError(f"{self.path.absolute()} belongs to another run: its {k} is "
+                                      f"{old}, this one's {new}. Choose another path, or delete it")
     start,now = self.state['epoch'],{k: self.record[k] for k in ('versions','threads','bf16')}
-    self.record,self.seconds = self.state['record'],np.array(self.state['seconds']) # what is learnt was learnt so
-    other = {k: v for k,v in now.items() if self.record[k]!=v}
+    self.record,self.seconds = self.state['record'],np.array(self.state['seconds'])
+    other = {k: v for k,v in now.items() if self.record[k]!=v} # what is learnt was learnt so
     if other and start<self.record['recipe']['epochs']:
-        print(f"Continued with other {' and '.join(other)} than before ({[self.record[k] for k in other]}, now {[*other.values()]}): the result will not be the same to the bit")
+        print(f"Continued with other {' and '.join(other)} than before "
+              f"({[self.record[k] for k in other]}, now {[*other.values()]}): "
+              "the result will not be the same to the bit")
         self.record.setdefault('continued', []).append(dict(epoch=start, **other))
     return start
 
@@ -566,26 +678,32 @@ def before_fit(self:Checkpoint):
     self.run = _active(self)
     self.since = np.array([time.time(), time.process_time()])-self.seconds
     if not self.run or not self.state: return
-    s = self.state
-    self.model.load_state_dict(s['model'])
-    self.opt.load_state_dict(to_device(s['opt'], self.dls.device))
-    if hasattr(self,'ema'): self.ema.n = s['n']; [a.copy_(b) for a,b in zip(self.ema.avg, s['avg'])]
-    self.recorder.smooth_loss.count,self.recorder.smooth_loss.val = s['smooth']
+    self.model.load_state_dict(self.state['model'])
+    self.opt.load_state_dict(to_device(self.state['opt'], self.dls.device))
+    now,old = _stateful(self.learn),self.state['callbacks']
+    if now.keys()!=old.keys():
+        raise ValueError(f"{self.path.absolute()} belongs to another run: its callbacks with a "
+                         f"state are {sorted(old)}, this one's {sorted(now)}")
+    for name,cb in now.items(): cb.load_state_dict(old[name])
 
 @patch
 def before_epoch(self:Checkpoint):
     "On the first epoch to come, put the random states back to where they were"
-    if self.state and self.epoch==self.state['epoch']: _set_random_state(self.dls, self.state['random'])
+    if self.state and self.epoch==self.state['epoch']:
+        _set_random_state(self.dls, self.state['random'])
 
 # %% ../nbs/09_train.ipynb #91cea46b
 @patch
 def after_epoch(self:Checkpoint):
     "Write the whole state to a temporary name, then rename"
     if self.state and self.epoch<self.state['epoch']: return
-    ema,smooth = getattr(self.learn, 'ema', None),self.recorder.smooth_loss
-    self.seconds = np.array([time.time(), time.process_time()])-self.since # by the clock and of the processor, killed runs' last epochs left out
-    save_whole(dict(record=self.record, seconds=self.seconds.tolist(), epoch=self.epoch+1, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()), random=_random_state(self.dls),
-                    avg=ema and ema.avg, n=ema and ema.n, smooth=(smooth.count, smooth.val)), self.path)
+    # by the clock and of the processor; the last epoch of a killed run is left out
+    self.seconds = np.array([time.time(), time.process_time()])-self.since
+    atomic_save(dict(
+        record=self.record, seconds=self.seconds.tolist(), epoch=self.epoch+1,
+        model=self.model.state_dict(), opt=_plain_opt(self.opt.state_dict()),
+        random=_random_state(self.dls),
+        callbacks={k: cb.state_dict() for k,cb in _stateful(self.learn).items()}), self.path)
 
 # %% ../nbs/09_train.ipynb #6c23833a
 class RunLog(CSVLogger):
@@ -660,7 +778,7 @@ class EarlyStop(Callback):
         if len(losses) and len(losses)-1-losses.argmin()>=self.patience: raise CancelFitException()
 
 # %% ../nbs/09_train.ipynb #31c39d7f
-def train(
+def fit_recipe(
     faces:Faces, # With splits 'train' and 'valid', without 'test'
     recipe='nano', # Name in `RECIPES` or a dict
     path='runs/nano', # Folder for record, log, checkpoint and weights
@@ -669,9 +787,9 @@ def train(
     track=False, # Log to MLflow too; needs the extra `track`
     cbs=(), # More callbacks
     **changes, # Settings of the recipe to change, such as `epochs=5`
-)->Learner: # Trained to the recipe's end, with averaged weights if the recipe has `ema`
+)->Learner: # Trained to the recipe's end, with averaged weights if it has `ema_decay`
     "Run `recipe` on `faces`, continuing from the checkpoint in `path` if there is one"
-    recipe,path = get_recipe(recipe, **changes),Path(path)
+    recipe,path,seed = get_recipe(recipe, **changes),Path(path),operator.index(seed)
     r = copy.deepcopy(recipe)
     epochs,lr,shape,patience = (r.pop(k, None) for k in ('epochs','lr','schedule','patience'))
     learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
@@ -682,13 +800,10 @@ def train(
     extra = [ckpt, RunLog(start=start), *cbs]
     if patience: extra.append(EarlyStop(patience))
     if track: extra.append(MLflowCallback(ckpt.record, start))
-    if shape=='one_cycle': learn.fit_one_cycle(epochs, lr, cbs=extra, start_epoch=start)
-    else: learn.fit(epochs, lr, cbs=extra, start_epoch=start)
-    if hasattr(learn.model, 'vote_head'):
-        del learn.model.vote_head
-        learn.remove_cbs([cb for cb in learn.cbs if isinstance(cb, VoteHead)])
-        learn.opt = None
-    save_weights(learn.model, path/'model.safetensors', recipe['model'], faces.classes, seed=seed, data=faces.name, fingerprint=faces.fingerprint)
+    fit = learn.fit_one_cycle if shape=='one_cycle' else learn.fit
+    fit(epochs, lr, cbs=extra, start_epoch=start)
+    save_weights(learn.model, path/'model.safetensors', recipe['model'], faces.classes, seed=seed,
+                 data=faces.name, fingerprint=faces.fingerprint)
     return learn
 
 # %% ../nbs/09_train.ipynb #3affe15d

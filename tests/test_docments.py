@@ -6,7 +6,7 @@ from fastcore.docments import docments
 
 MODULES = 'core synthetic data eda quality evaluate resample losses models train gradcam export detect predict'.split()
 NETWORKS = {'nano', 'small', 'base', 'emojify_cnn', 'cifar_cnn'} # of one line each: `create_model` says what their arguments are
-GIVES_NOTHING = {'require', 'explain_csv', 'report', 'save_weights', 'save_whole', 'hooked'}
+GIVES_NOTHING = {'require', 'explain_csv', 'report', 'save_weights', 'atomic_save', 'hooked'}
 
 
 @pytest.mark.parametrize('module', MODULES)

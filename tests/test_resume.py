@@ -11,7 +11,7 @@ SCRIPT = '''
 import sys, time, torch
 from fastai.callback.core import Callback
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import AUGMENT, train
+from fer_nbdev.train import AUGMENT, fit_recipe
 torch.set_num_threads(2)
 
 class Signal(Callback):
@@ -21,7 +21,7 @@ class Signal(Callback):
         if self.training and len(sys.argv)>2 and self.epoch==int(sys.argv[2]) and self.iter==3: print('mid-epoch', flush=True); time.sleep(60)
 
 faces = synthetic_faces(500, random_state=0)
-learn = train(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3, sampler=.5, augment=AUGMENT, cbs=[Signal()])
+learn = fit_recipe(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3, balance_power=.5, augment=AUGMENT, cbs=[Signal()])
 '''
 
 def weights(path):
@@ -50,7 +50,8 @@ def test_sigkill_in_mid_epoch(tmp_path):
     a,b = weights(tmp_path/'whole'),weights(tmp_path/'cut')
     assert a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     a,b = (torch.load(tmp_path/n/'checkpoint.pt', weights_only=True) for n in ('whole','cut'))
-    assert all(torch.equal(a['model'][k], b['model'][k]) for k in a['model']) and all(map(torch.equal, a['avg'], b['avg'])) # in full precision
+    for one,other in ((a['model'], b['model']), (a['callbacks']['ema'], b['callbacks']['ema'])):
+        assert all(torch.equal(one[k], other[k]) for k in one) # in full precision
     logs = [pd.read_csv(tmp_path/n/'history.csv') for n in ('whole','cut')]
     assert logs[1].epoch.tolist()==[0,1,2,3] # one header, each epoch once
     pd.testing.assert_frame_equal(*(l.drop(columns='time') for l in logs))

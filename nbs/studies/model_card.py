@@ -21,11 +21,11 @@ def card():
                    ['network','faces',*METRICS.values(),'calibration error'])
     def recipe(r):
         c = r['record']['recipe']
-        rare = f", rare classes drawn more often (weights to the power {c['sampler']})" if c.get('sampler') else ''
+        rare = f", rare classes drawn more often (weights to the power {c['balance_power']})" if c.get('balance_power') else ''
         taught = f", the mean answer of {', '.join(f'`{t}`' for t in r['teachers'])} as {r['teachers_weight']} of the loss (distillation; Hinton, Vinyals & Dean 2015)" if r['teachers'] else ''
         spent = f"{r['cpu_minutes']:.0f} minutes of processor time" + (f", with its teachers and theirs {minutes[r['name']]:.0f}" if r['teachers'] else '')
         return (f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on {r['train_faces']:,} faces, weight decay {c['wd']}, batches of {c['bs']}, "
-                f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema']}), FER+ votes as a second task (weight {c['votes']}, its layer dropped at the end){rare}{taught}, "
+                f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema_decay']}), FER+ votes as a second task (weight {c['vote_weight']}, its layer dropped at the end){rare}{taught}, "
                 f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {spent} (`{r['command']}`, "
                 f"[record](nbs/studies/results/{r['name']}.json), [log](nbs/studies/results/{r['name']}.csv))")
     def network(n):

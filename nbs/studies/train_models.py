@@ -14,14 +14,14 @@ from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split, find_leaks
 from fer_nbdev.evaluate import metrics_table
 from fer_nbdev.models import create_model, load_weights
-from fer_nbdev.train import RECIPES, Distill, predict_faces, train
+from fer_nbdev.train import RECIPES, Distill, predict_faces, fit_recipe
 
 HERE = Path(__file__).parent
-OURS = {k: RECIPES['small'][k] for k in ('lr','schedule','bs','augment','ema','wd','loss_args')}
+OURS = {k: RECIPES['small'][k] for k in ('lr','schedule','bs','augment','ema_decay','wd','loss_args')}
 RUNS = dict(
     nano_plain=dict(recipe='nano'),
     small_plain=dict(recipe='small', epochs=60),
-    small_rare=dict(recipe='small', seed=1, sampler=.3),
+    small_rare=dict(recipe='small', seed=1, balance_power=.3),
     small=dict(recipe='small', teachers=['small_plain','nano_plain']),
     nano=dict(recipe='nano', teachers=['small_plain','small_rare','small']),
     small_second=dict(recipe='small', teachers=['small_plain','small_rare','small']),
@@ -51,7 +51,7 @@ def run(name, recipe, classes=None, published=False, seed=0, teachers=(), **chan
     faces = faces[faces.split!='test']
     path = HERE/'runs'/name
     distill = [Distill([trained(t) for t in teachers])] if teachers else []
-    learn = train(faces, recipe, path, seed=seed, cbs=distill, **changes)
+    learn = fit_recipe(faces, recipe, path, seed=seed, cbs=distill, **changes)
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     y_prob = predict_faces(learn.model, valid.images)
     def part(keep): return dict(n=int(keep.sum()), metrics=scores(valid[keep], y_prob[keep]))
