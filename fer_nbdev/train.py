@@ -195,12 +195,12 @@ def _gaussian(size, sigma): # (N, 1, 1) widths -> (N, 1, size, size); each row s
 
 def random_blur(
     x:Tensor, # float (N, 1, H, W) in [0, 1]
-    sigma:float=1.5, # Largest width of the blur, in pixels
+    sigma:float=1.5, # Largest width of the blur, in pixels; the smallest is a fifth of it
     p:float=.3, # Share of the faces
 )->Tensor: # (N, 1, H, W) in [0, 1]
     "Gaussian blur, as out of focus"
     def change(some):
-        width = (torch.rand(len(some),1,1, device=some.device)*sigma).clamp_(min=.1)
+        width = sigma*(.2+.8*torch.rand(len(some),1,1, device=some.device))
         h,w = some.shape[-2:]
         return _gaussian(h, width)@some@_gaussian(w, width).transpose(2,3)
     return _on_share(x, p, change)

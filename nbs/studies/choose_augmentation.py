@@ -1,10 +1,10 @@
-"""How strongly should training faces be degraded? `python nbs/studies/choose_augmentation.py none medium strong`
+"""How strongly to degrade training faces? `python nbs/studies/choose_augmentation.py medium`
 
-The packaged `nano` learns on for a few epochs; the runs differ in noise, blur, resolution and JPEG only, and are judged
-on PublicTest as it is and under each of `robustness.py`'s faults. One run each, of one seed: enough to choose a
-strength, not to tell two near ones apart.
-Each run is a folder in FER_RUNS (default `nbs/studies/runs`) and can be killed and started again; figures go to
-`results/augmentation.json`. Nothing here sees `test`.
+The packaged `nano` learns on for a few epochs; the runs differ in noise, blur, resolution and JPEG
+only, and are judged on PublicTest as it is and under each of `robustness.py`'s faults. One run
+each, of one seed: enough to choose a strength, not to tell two near ones apart.
+Each run is a folder in FER_RUNS (default `nbs/studies/runs`) and can be killed and started again;
+figures go to `results/augmentation.json`. Nothing here sees `test`.
 """
 import json, os, sys
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split
-from fer_nbdev.train import AUGMENT, predict_faces, train
+from fer_nbdev.train import AUGMENT, fit_recipe, predict_faces
 from robustness import robustness
 
 HERE = Path(__file__).parent
@@ -31,11 +31,11 @@ STRENGTHS = dict(
 def run(name, faces, epochs):
     path = RUNS/f'augmentation_{name}_{epochs}'
     changes = dict(weights='fer', epochs=epochs, lr=2e-3, augment={**CLEAN, **STRENGTHS[name]})
-    learn = train(faces, 'nano', path, **changes)
+    learn = fit_recipe(faces, 'nano', path, **changes)
     valid = faces.subset('valid')
     seconds = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
-    return dict(name=name, strengths=STRENGTHS[name], model='nano', epochs=epochs, seed=0, n=len(valid),
-                cpu_minutes=round(seconds[1]/60, 1),
+    return dict(name=name, strengths=STRENGTHS[name], model='nano', epochs=epochs, seed=0,
+                split='PublicTest', n=len(valid), cpu_minutes=round(seconds[1]/60, 1),
                 command=f'python nbs/studies/choose_augmentation.py {name}',
                 **robustness(lambda x: predict_faces(learn.model, x), valid))
 
@@ -53,11 +53,12 @@ if __name__=='__main__':
     if unknown: raise SystemExit(f"unknown {unknown}; there are {list(STRENGTHS)}")
     faces = load_fer()
     if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013: these runs are on real FER-2013")
+        raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these runs need")
     faces = clean_split(faces)
     faces = faces[faces.split!='test']
     torch.set_num_threads(int(os.environ.get('FER_THREADS', torch.get_num_threads())))
     for name in names:
         row = run(name, faces, int(os.environ.get('FER_EPOCHS', 2)))
         keep(row)
-        print(name, {k: m['accuracy'] for k,m in row['faults'].items()}, row['mirror_disagreement'], flush=True)
+        accuracies = {k: m['accuracy'] for k,m in row['faults'].items()}
+        print(name, accuracies, row['mirror_disagreement'], flush=True)

@@ -1,8 +1,9 @@
 """What a camera's faults cost: `python nbs/studies/robustness.py small nano`
 
-Scores packaged networks (by name) or ONNX files (by path) on PublicTest as it is, and on copies with noise, JPEG, blur
-and so on, one fault at a time. JPEG is Pillow's own. Each file is one row of `results/robustness.json`, known by its
-sha256: a file that was scored before is scored again in its place, a new release under an old name is a new row.
+Scores packaged networks (by name) or ONNX files (by path) on PublicTest as it is, and on copies
+with noise, JPEG, blur and so on, one fault at a time. JPEG is Pillow's own. Each file is one row of
+`results/robustness.json`, known by its sha256: a file that was scored before is scored again in its
+place, a new release under an old name is a new row.
 Nothing here sees `test`.
 """
 import hashlib, io, json, sys
@@ -57,7 +58,7 @@ FAULTS = {
 def robustness(
     predict_proba, # uint8 (N, H, W) -> (N, n_classes)
     faces, # `Faces` with labels
-): # dict: accuracy and macro-F1 under each fault, and how often a mirror image gets another answer
+): # dict: accuracy and macro-F1 under each fault; how often a mirror image gets another answer
     "Figures of one network on `faces`, one fault at a time"
     rows = {}
     for fault,change in FAULTS.items():
@@ -71,8 +72,8 @@ def robustness(
 def row(name, faces):
     path = WEIGHTS/f'{name}.onnx' if not name.endswith('.onnx') else Path(name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return dict(name=path.stem, file=path.name, sha256=digest, data=faces.name, split='PublicTest', n=len(faces),
-                command=f'python nbs/studies/robustness.py {name}',
+    return dict(name=path.stem, file=path.name, sha256=digest, data=faces.name, split='PublicTest',
+                n=len(faces), command=f'python nbs/studies/robustness.py {name}',
                 **robustness(load_predictor(str(path)).predict_proba, faces))
 
 def keep(row):
@@ -85,12 +86,13 @@ def keep(row):
     part.replace(OUT)
 
 if __name__=='__main__':
-    if len(sys.argv)<2: raise SystemExit("name one or more networks: small, nano, or the path of an ONNX file")
+    if len(sys.argv)<2: raise SystemExit("name networks: small, nano, or the path of an ONNX file")
     everything = load_fer()
     if everything.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013: these figures are on real FER-2013")
+        raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these figures need")
     for name in sys.argv[1:]:
         r = row(name, everything.subset('valid'))
         keep(r)
-        for fault,m in r['faults'].items(): print(f"{name:<10}{fault:<22}{m['accuracy']:.4f} {m['macro_f1']:.4f}")
+        for fault,m in r['faults'].items():
+            print(f"{name:<10}{fault:<22}{m['accuracy']:.4f} {m['macro_f1']:.4f}")
         print(f"{name:<10}another answer to the mirror image: {r['mirror_disagreement']:.4f}")
