@@ -37,8 +37,8 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=6,
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1))
 TEACHERS = ['small_plain','nano_plain','base_plain','lite0'] # all their seeds together
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
-    nano_plain=dict(recipe='nano', seeds=3, hours=2), # is the robust augmentation worth its price?
-    small_plain=dict(recipe='small', epochs=60, seeds=3, hours=3.5),
+    nano_plain=dict(recipe='nano', seeds=3, hours=2.5), # is the robust augmentation worth its price?
+    small_plain=dict(recipe='small', epochs=60, seeds=3, hours=6),
     base_plain=dict(recipe='base', epochs=60, seeds=1, hours=5.5), # teachers that differ from these
     lite0=dict(recipe=LITE, seeds=1, hours=2.5),
     small=dict(recipe='small', epochs=60, teachers=TEACHERS, seeds=3, hours=8), # to be released
