@@ -79,7 +79,7 @@ def _check_array(what, a, shape, kinds):
         raise ValueError(f"{what}: shape {a.shape}, expected {shape} for {shape[0]} images")
     if a.dtype.kind not in kinds:
         raise ValueError(f"{what}: {a.dtype}, expected {'bool' if kinds=='b' else 'numbers'}")
-    bad = np.flatnonzero(~(a>=0).reshape(len(a),-1).all(1)) # NaN is not >= 0
+    bad = np.flatnonzero(~(a>=0).all(axis=tuple(range(1,a.ndim)))) # NaN is not >= 0
     if len(bad): raise ValueError(f"{what}: face {bad[0]} has a negative or missing number")
     return a
 

@@ -101,6 +101,13 @@ def test_the_index_of_info_is_not_used(index):
     assert info.index.tolist() == index, 'the table of the caller changed'
 
 
+def test_no_face_at_all():
+    "An empty selection keeps the shapes of all that belongs to a face"
+    f = faces(votes=VOTES, masks=MASKS, info=pd.DataFrame(dict(row=[0, 1, 2])))[[]]
+    assert len(f) == 0 and f.votes.shape == (0, 10) and f.masks.shape == (0, 48, 48)
+    assert list(f.frame) == ['emotion', 'split', 'row'] and len(f.fingerprint) == 12
+
+
 def test_replace_keeps_all_that_it_is_not_given():
     info = pd.DataFrame(dict(blurred=[False, True, False]))
     f = faces(votes=VOTES, masks=MASKS, info=info, name='three', split='valid')
