@@ -15,15 +15,16 @@ from .core import COLORS, Faces
 # %% ../nbs/03_eda.ipynb #0e6ab764
 def class_table(
     faces:Faces, # All splits
-)->pd.DataFrame: # index class; one column a split, and their sum
+)->pd.DataFrame: # Index class; one column a split, and their sum
     "How many faces each class has in each split"
     d = pd.crosstab(pd.Categorical(faces.emotions, faces.classes), faces.split, dropna=False)
-    d = d[[s for s in ('train','valid','test') if s in d]]
-    return d.set_axis(pd.Index(faces.classes, name='class')).rename_axis(None, axis=1).assign(all=d.values.sum(1))
+    d = d[[s for s in ('train','valid','test') if s in d]].rename_axis(None, axis=1)
+    d.index = pd.Index(faces.classes, name='class')
+    return d.assign(all=d.sum(axis=1))
 
 # %% ../nbs/03_eda.ipynb #46eb9b4f
 def imbalance_ratio(
-    counts, # faces of each class (n_classes,)
+    counts, # Faces of each class (n_classes,)
 )->float: # 1 if all are alike, inf if a class has none
     "How many times the largest class is larger than the smallest"
     counts = np.asarray(counts)
@@ -33,52 +34,62 @@ def imbalance_ratio(
 def split_test(
     faces:Faces, # All splits
 )->dict: # chi2, dof, p, cramers_v
-    "Chi-square test of one class mixture for all splits, with Cramér's V; classes without faces are left out"
+    "Chi-square test of one class mixture for all splits, with Cramér's V; empty classes left out"
     from scipy.stats import chi2_contingency
     t = class_table(faces).drop(columns='all').values
     t = t[t.sum(1)>0]
-    if min(t.shape)<2: raise ValueError(f"{faces!r}: {t.shape[1]} splits and {t.shape[0]} classes with faces, expected two or more of each to compare")
+    if min(t.shape)<2:
+        raise ValueError(f"{faces!r}: {t.shape[1]} splits and {t.shape[0]} classes with faces, "
+                         "expected two or more of each to compare")
     r = chi2_contingency(t)
-    return dict(chi2=float(r.statistic), dof=int(r.dof), p=float(r.pvalue), cramers_v=float(np.sqrt(r.statistic/t.sum()/(min(t.shape)-1))))
+    v = np.sqrt(r.statistic/t.sum()/(min(t.shape)-1))
+    return dict(chi2=float(r.statistic), dof=int(r.dof), p=float(r.pvalue), cramers_v=float(v))
 
 # %% ../nbs/03_eda.ipynb #a409f995
 def mean_faces(
     faces:Faces, # Of any split
-)->tuple: # mean and standard deviation of each class, two float arrays (n_classes, H, W); NaN for a class without faces
+)->tuple: # Mean and standard deviation of each class, (n_classes, H, W); NaN for an empty class
     "Mean and deviation face of each class, in grey levels 0 to 255"
-    out = np.full((2,len(faces.classes),*faces.images.shape[1:]), np.nan)
+    mean,deviation = np.full((2,len(faces.classes),*faces.images.shape[1:]), np.nan)
     for i in np.unique(faces.labels):
         x = faces.images[faces.labels==i].astype(np.float32)
-        out[0,i],out[1,i] = x.mean(0),x.std(0)
-    return out[0],out[1]
+        mean[i],deviation[i] = x.mean(0),x.std(0)
+    return mean,deviation
+
+# %% ../nbs/03_eda.ipynb #50b00bd0
+def _flat(images): # (N, H, W) -> pixels (N, H*W) from 0 to 1
+    x = np.asarray(images)
+    if x.ndim!=3: raise ValueError(f"images: shape {x.shape}, expected (N, H, W)")
+    return x.reshape(len(x),-1).astype(np.float32)/255
 
 # %% ../nbs/03_eda.ipynb #227c4774
 def eigenfaces(
     images, # uint8 (N, H, W)
     n_components:int=100, # How many
     random_state=0, # Seed of the randomised decomposition
-): # a fitted PCA of pixels in 0 to 1; `components_` (n_components, H*W), unit length, most spread first
+): # A fitted PCA of pixels from 0 to 1; `components_` (n_components, H*W), most spread first
     "Principal components of faces (Sirovich & Kirby 1987)"
     from sklearn.decomposition import PCA
-    x = np.asarray(images)
-    if x.ndim!=3: raise ValueError(f"images: shape {x.shape}, expected (N, H, W)")
-    if not 0<n_components<len(x): raise ValueError(f"n_components: {n_components} of {len(x)} images, expected 1 to {len(x)-1}")
-    return PCA(n_components, svd_solver='randomized', random_state=random_state).fit(x.reshape(len(x),-1).astype(np.float32)/255)
+    x = _flat(images)
+    if not 0<n_components<len(x):
+        raise ValueError(f"n_components: {n_components} of {len(x)} images, "
+                         f"expected 1 to {len(x)-1}")
+    return PCA(n_components, svd_solver='randomized', random_state=random_state).fit(x)
 
 # %% ../nbs/03_eda.ipynb #e18d22f5
 def image_stats(
     images, # uint8 (N, H, W)
-)->pd.DataFrame: # one row an image: brightness, contrast (grey levels), sharpness
-    "Mean and standard deviation of the grey levels, and the variance of the Laplacian, a usual measure of focus that also grows with contrast and noise"
+)->pd.DataFrame: # One row an image: brightness, contrast (grey levels), sharpness
+    "Mean and standard deviation of the grey levels, and the variance of the Laplacian"
     x = np.asarray(images)
     if x.ndim!=3: raise ValueError(f"images: shape {x.shape}, expected (N, H, W)")
-    f = [(im.mean(), im.std(), cv2.Laplacian(im, cv2.CV_32F).var()) for im in x]
-    return pd.DataFrame(f, columns=['brightness','contrast','sharpness'], dtype=float)
+    stats = [(im.mean(), im.std(), cv2.Laplacian(im, cv2.CV_32F).var()) for im in x]
+    return pd.DataFrame(stats, columns=['brightness','contrast','sharpness'], dtype=float)
 
 # %% ../nbs/03_eda.ipynb #dc986b45
 def eta_squared(
     values, # (N,)
-    labels, # integers (N,)
+    labels, # Integers (N,)
 )->float: # 0 (classes have the same mean) to 1 (the class decides the value)
     "The share of the variance of `values` that lies between the classes"
     v,y = np.asarray(values, float),np.asarray(labels)
@@ -89,19 +100,21 @@ def eta_squared(
 # %% ../nbs/03_eda.ipynb #c0aaea4b
 def flat_images(
     images, # uint8 (N, H, W)
-    contrast:float=10., # in grey levels
-)->np.ndarray: # positions (K,), the flattest first
-    "Images whose contrast is below `contrast`: constant ones, and such as hold hardly anything"
+    contrast:float=10., # In grey levels
+)->np.ndarray: # Positions (K,), the flattest first
+    "Images whose contrast is below `contrast`: one grey level, or almost nothing else"
     c = image_stats(images).contrast.values
     i = np.flatnonzero(c<contrast)
     return i[np.argsort(c[i], kind='stable')]
 
 # %% ../nbs/03_eda.ipynb #db563049
 def vote_entropy(
-    votes, # vote counts (N, n_answers)
-)->np.ndarray: # bits (N,); NaN for a face without votes
+    votes, # Vote counts (N, n_answers)
+)->np.ndarray: # Bits (N,); NaN for a face without votes
     "Entropy of the votes for each face"
-    if votes is None: raise ValueError("votes: none with these faces; drawn faces have none, and FER-2013 gets them from FER+ (fer2013new.csv beside it)")
+    if votes is None:
+        raise ValueError("votes: none with these faces; drawn faces have none, and FER-2013 "
+                         "gets them from FER+ (fer2013new.csv beside it)")
     v = np.asarray(votes, float)
     n = v.sum(1, keepdims=True)
     p = np.divide(v, n, out=np.full_like(v, np.nan), where=n>0)
@@ -109,38 +122,45 @@ def vote_entropy(
 
 # %% ../nbs/03_eda.ipynb #0d8c1714
 def class_plane(
-    train:Faces, # to choose the plane by
-    n_components:int=100, # eigenfaces before it
+    train:Faces, # To choose the plane by
+    n_components:int=100, # Eigenfaces before it
     random_state=0, # Seed of the eigenfaces
-): # a fitted pipeline; `.transform(pixels)` takes (N, H*W) in 0 to 1 and gives (N, 2)
-    "The plane in which class means are furthest apart: linear discriminant analysis on eigenfaces"
+): # A fitted pipeline; `.transform(pixels)` takes (N, H*W) from 0 to 1 and gives (N, 2)
+    "The plane in which class means are furthest apart: linear discriminants of eigenfaces"
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.pipeline import make_pipeline
     n = len(np.unique(train.labels))
     if n<3: raise ValueError(f"{train!r}: {n} classes, expected three or more to span a plane")
     pca = eigenfaces(train.images, min(n_components, len(train)-1), random_state)
-    lda = LinearDiscriminantAnalysis(n_components=2).fit(pca.transform(_flat(train.images)), train.labels)
+    z = pca.transform(_flat(train.images))
+    lda = LinearDiscriminantAnalysis(n_components=2).fit(z, train.labels)
     return make_pipeline(pca, lda)
 
-def _flat(x): return np.asarray(x).reshape(len(x),-1).astype(np.float32)/255
-
 # %% ../nbs/03_eda.ipynb #aeefc1f5
+def _points(f, xy, stats, number, i):
+    "The points of class `i` as one Plotly trace"
+    c,k = f.classes[i],f.labels==i
+    says = (f'{c}, face %{{customdata[0]}}<br>'
+            'brightness %{customdata[1]}, contrast %{customdata[2]}<extra></extra>')
+    return dict(x=xy[k,0].round(2).tolist(), y=xy[k,1].round(2).tolist(), mode='markers', name=c,
+                marker=dict(size=6, opacity=.7, color=COLORS.get(c)),
+                customdata=np.c_[number[k],stats.brightness[k],stats.contrast[k]].tolist(),
+                hovertemplate=says)
+
 def plot_plane(
-    faces:Faces, # to draw
-    xy, # their places (N, 2)
-    n:int=1500, # at most so many points, drawn at random
+    faces:Faces, # To draw
+    xy, # Their places (N, 2)
+    n:int=1500, # At most so many points, drawn at random
     random_state=0, # Seed of that draw
-): # a Plotly figure
-    "Faces as points coloured by class, to hover over, without pictures; click on a name to hide a class"
+): # A Plotly figure
+    "Faces as points coloured by class, to hover over; click on a name to hide a class"
     import plotly.graph_objects as go
     pick = np.sort(np.random.default_rng(random_state).permutation(len(faces))[:n])
-    f,xy,s = faces[pick],np.asarray(xy)[pick],image_stats(faces.images[pick]).round().astype(int)
+    f,xy = faces[pick],np.asarray(xy)[pick]
+    stats = image_stats(f.images).round().astype(int)
     number = f.info['row'].values if f.info is not None and 'row' in f.info else pick
-    fig = go.Figure(layout=dict(template='none', width=680, height=480, margin=dict(l=40,r=10,t=10,b=40), hovermode='closest',
-                                xaxis=dict(title='first direction', zeroline=False), yaxis=dict(title='second direction', zeroline=False)))
-    for i,c in enumerate(f.classes):
-        k = f.labels==i
-        fig.add_scatter(x=xy[k,0].round(2).tolist(), y=xy[k,1].round(2).tolist(), mode='markers', name=c,
-            marker=dict(size=6, opacity=.7, color=COLORS.get(c)), customdata=np.c_[number[k],s.brightness[k],s.contrast[k]].tolist(),
-            hovertemplate=f'{c}, face %{{customdata[0]}}<br>brightness %{{customdata[1]}}, contrast %{{customdata[2]}}<extra></extra>')
+    fig = go.Figure(layout=dict(template='none', width=680, height=480, hovermode='closest',
+        margin=dict(l=40, r=10, t=10, b=40), xaxis=dict(title='first direction', zeroline=False),
+        yaxis=dict(title='second direction', zeroline=False)))
+    for i in range(len(f.classes)): fig.add_scatter(**_points(f, xy, stats, number, i))
     return fig

@@ -9,8 +9,8 @@ __all__ = ['parity', 'export_onnx', 'speed_table']
 import contextlib, copy, io, os, time, warnings
 from pathlib import Path
 import numpy as np
-import onnxruntime as ort
 from .core import EMOTIONS, require
+from .predict import _open_onnx
 
 # %% ../nbs/12_export.ipynb #b03ada9b
 require('train', 'torch', 'onnx', 'onnxscript')
@@ -22,12 +22,14 @@ from torch import nn
 
 # %% ../nbs/12_export.ipynb #fd9e3fad
 class _Served(nn.Module):
-    "`model` with its surroundings: uint8 pixels in, probabilities and, where it has `features`, `pool` and `head`, maps out"
+    "`model` from uint8 pixels to probabilities and, if it has `features`, `pool` and `head`, maps"
     def __init__(self, model):
         super().__init__()
-        self.model,self.has_cam = model,all(hasattr(model,k) for k in ('features','pool','head')) and isinstance(model.head, nn.Linear)
+        self.model = model
+        parts = all(hasattr(model, k) for k in ('features','pool','head'))
+        self.has_cam = parts and isinstance(model.head, nn.Linear)
 
-    def forward(self, image): # uint8 (N, 48, 48) -> probabilities (N, n_classes), maps (N, n_classes, 6, 6)
+    def forward(self, image): # uint8 (N, 48, 48) -> (N, n_classes) and maps (N, n_classes, 6, 6)
         x = image[:,None].float()/255
         if not self.has_cam: return self.model(x).softmax(1)
         pooled = []
@@ -36,77 +38,131 @@ class _Served(nn.Module):
         finally: handle.remove()
         return probs, F.conv2d(pooled[0], self.model.head.weight[:,:,None,None])
 
+# %% ../nbs/12_export.ipynb #5f1e0a02
+def _served(model)->_Served: # With `n_classes`
+    "A copy of `model` in eval mode, to be written or timed; it must give logits for grey faces"
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: {type(model).__name__}, expected a torch module")
+    served = _Served(copy.deepcopy(model).cpu().float()).eval()
+    try:
+        with torch.inference_mode(): y = served.model(torch.zeros(2,1,48,48))
+    except RuntimeError as e:
+        why = str(e).split('\n')[0]
+        raise ValueError(f"model: does not take faces (N, 1, 48, 48) in [0, 1] ({why})") from None
+    got = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+    if isinstance(got, str) or len(got)!=2 or got[0]!=2:
+        raise ValueError(f"model: gives {got} for two faces, expected logits (N, n_classes); "
+                         "wrap it in a module that returns these alone")
+    served.n_classes = got[1]
+    return served
+
+# %% ../nbs/12_export.ipynb #5f1e0a05
+def _check_names(classes:tuple, n:int):
+    "Class names that a file can hold: `n` of them, all different, none with a comma"
+    if len(classes)!=n:
+        raise ValueError(f"classes: {len(classes)} names for a model with {n} outputs")
+    if any(',' in c for c in classes):
+        raise ValueError(f"classes: {classes}, a name must not hold a comma: "
+                         "commas separate the names in the file")
+    if len(set(classes))<n or '' in classes:
+        raise ValueError(f"classes: {classes} hold a duplicate or an empty name; "
+                         "name each class once")
+
 # %% ../nbs/12_export.ipynb #7d3ae7d5
-def _session(path, threads=1):
-    opts = ort.SessionOptions()
-    opts.intra_op_num_threads,opts.log_severity_level = threads,3
-    return ort.InferenceSession(path, opts, providers=['CPUExecutionProvider'])
+def _pixels(n:int): return np.random.default_rng(0).integers(0, 256, (n,48,48), dtype=np.uint8)
 
 def parity(
     model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes)
     path, # `.onnx` file that should answer like it
     x=None, # uint8 (N, 48, 48); None: random pixels
     batches=(1,7), # Batch sizes to try
-)->dict: # Output name -> largest absolute difference; a map's is relative to the largest value in it
+)->dict: # Output name -> largest absolute difference; a map's is divided by its largest value
     "How far the answers of an ONNX file are from the model's"
-    if x is None: x = np.random.default_rng(0).integers(0, 256, (max(batches),48,48), dtype=np.uint8)
-    sess,served,worst = _session(path),_Served(copy.deepcopy(model).cpu()).eval(),{}
+    x = _pixels(max(batches)) if x is None else np.asarray(x)
+    if x.dtype!=np.uint8 or x.shape[1:]!=(48,48) or not len(x):
+        raise ValueError(f"x: {x.dtype} of shape {x.shape}, expected uint8 (N, 48, 48), "
+                         "at least one face")
+    served,(sess,classes,*_) = _served(model),_open_onnx(path)
+    if served.n_classes!=len(classes):
+        raise ValueError(f"{path}: {len(classes)} classes, but the model has {served.n_classes}")
+    worst = {}
     for n in batches:
         got = sess.run(None, {'image': x[:n]})
         with torch.inference_mode(): want = served(torch.as_tensor(x[:n]))
         for out,a,b in zip(sess.get_outputs(), got, want if served.has_cam else [want]):
             scale = 1 if out.name=='probs' else max(1, float(b.abs().max()))
-            worst[out.name] = float(np.maximum(worst.get(out.name,0), np.abs(a-b.numpy()).max()/scale)) # NaN stays NaN
+            far = np.abs(a-b.numpy()).max()/scale
+            worst[out.name] = float(np.maximum(worst.get(out.name,0), far)) # NaN stays NaN
     return worst
 
 # %% ../nbs/12_export.ipynb #f42b07a9
-def _program(served, n_out:int):
-    "torch's exporter on `served`, quiet, with a free batch size and without notes on our source files"
+def _without_notes(prog):
+    "Remove the exporter's notes on our source files from `prog`"
+    graph = prog.model.graph
+    values = [o for node in graph for o in node.outputs]
+    for part in (prog.model, graph, *graph, *graph.inputs, *graph.initializers.values(), *values):
+        part.metadata_props.clear()
+    return prog
+
+def _program(served:_Served):
+    "torch's exporter on `served`, quiet, with a free batch size and without notes"
     x = torch.zeros(2, 48, 48, dtype=torch.uint8)
+    batch = torch.export.Dim('N', min=1, max=2**16)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        prog = torch.onnx.export(served, (x,), dynamo=True, opset_version=18, external_data=False, verbose=False,
-            input_names=['image'], output_names=['probs','cam'][:n_out], dynamic_shapes={'image': {0: torch.export.Dim('N', min=1, max=2**16)}})
-    for part in [prog.model, prog.model.graph, *prog.model.graph]: part.metadata_props.clear()
-    for v in [*prog.model.graph.inputs, *prog.model.graph.initializers.values(), *(o for n in prog.model.graph for o in n.outputs)]: v.metadata_props.clear()
-    return prog
+        prog = torch.onnx.export(
+            served, (x,), dynamo=True, opset_version=18, external_data=False, verbose=False,
+            input_names=['image'], output_names=['probs','cam'][:1+served.has_cam],
+            dynamic_shapes={'image': {0: batch}})
+    return _without_notes(prog)
 
 # %% ../nbs/12_export.ipynb #74b0dcfa
 def export_onnx(
-    model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes); it is copied, not changed
+    model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes); it is not changed
     path, # `.onnx` file to write
     classes=EMOTIONS, # Class names, in the order of the logits
     name:str=None, # The network's name, for the metadata; None: the file's
     tol:float=1e-5, # Largest difference allowed between the file's answers and the model's
 )->dict: # As from `parity`
-    "Write `model` as an ONNX file: uint8 `image` (N, 48, 48) in; `probs` (N, n_classes) and class activation maps `cam` out"
+    "Write `model` as an ONNX file: uint8 `image` in, `probs` and class activation maps `cam` out"
     path,classes = Path(path),tuple(classes)
-    if not path.parent.is_dir(): raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
-    model = copy.deepcopy(model).cpu().float().eval()
-    served = _Served(model)
-    with torch.inference_mode(): n = model(torch.zeros(1,1,48,48)).shape[1]
-    if any(',' in c for c in classes): raise ValueError(f"classes: {classes}, a name must not hold a comma: it parts them in the file")
-    if n!=len(classes): raise ValueError(f"classes: {len(classes)} names for a model with {n} outputs")
-    prog = _program(served, 1+served.has_cam)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
+    served = _served(model)
+    _check_names(classes, served.n_classes)
+    prog = _program(served)
     prog.model.metadata_props.update(classes=','.join(classes), name=name or path.stem)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         prog.save(part, external_data=False)
         worst = parity(model, part)
-        if not all(v<tol for v in worst.values()): raise ValueError(f"{path.name}: its answers differ from the model's by up to {worst}, allowed is {tol}; nothing was written")
+        if not all(v<tol for v in worst.values()):
+            raise ValueError(f"{path.name}: its answers differ from the model's by up to {worst}, "
+                             f"allowed is {tol}; nothing was written")
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
     return worst
 
 # %% ../nbs/12_export.ipynb #a3d2e9b8
 def _ms(f, seconds:float)->float:
-    "Median milliseconds of one call, tried for about `seconds`, on this thread's own clock: other programs do not count"
+    "Median milliseconds of one call, tried for about `seconds`; other programs do not count"
     for _ in range(3): f()
     times,stop = [],time.perf_counter()+seconds
     while not times or time.perf_counter()<stop:
-        t = time.thread_time(); f(); times.append(time.thread_time()-t)
+        start = time.thread_time()
+        f()
+        times.append(time.thread_time()-start)
     return 1e3*float(np.median(times))
 
+@contextlib.contextmanager
+def _one_thread():
+    "PyTorch on one thread, for a fair comparison"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(threads)
+
+# %% ../nbs/12_export.ipynb #5f1e0a06
 def speed_table(
     models:dict, # Name -> (module, path of its `.onnx` file)
     batches=(1,32), # Faces in one call
@@ -114,13 +170,15 @@ def speed_table(
 ): # DataFrame: milliseconds a face, a row for each model and batch size
     "Milliseconds of CPU time a face in PyTorch and in ONNX Runtime, on one thread each"
     import pandas as pd
-    rows,threads = [],torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for name,(model,path) in models.items():
-            served,sess = _Served(copy.deepcopy(model)).eval(),_session(path)
-            for n in batches:
-                x = np.random.default_rng(0).integers(0, 256, (n,48,48), dtype=np.uint8); xt = torch.tensor(x)
-                with torch.inference_mode(): rows.append((name, n, _ms(lambda: served(xt), seconds)/n, _ms(lambda: sess.run(None, {'image': x}), seconds)/n))
-    finally: torch.set_num_threads(threads)
-    return pd.DataFrame(rows, columns=['model','batch','torch','onnxruntime']).set_index(['model','batch'])
+    rows = []
+    for name,(model,path) in models.items():
+        served,sess = _served(model),_open_onnx(path)[0]
+        for n in batches:
+            x = _pixels(n)
+            xt = torch.tensor(x)
+            with _one_thread(), torch.inference_mode():
+                in_torch,in_ort = (_ms(f, seconds)/n for f in
+                                   (lambda: served(xt), lambda: sess.run(None, {'image': x})))
+            rows.append((name, n, in_torch, in_ort))
+    table = pd.DataFrame(rows, columns=['model','batch','torch','onnxruntime'])
+    return table.set_index(['model','batch'])

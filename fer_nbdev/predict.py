@@ -6,8 +6,9 @@
 __all__ = ['Predictor', 'list_predictors', 'load_predictor', 'Prediction', 'draw_predictions']
 
 # %% ../nbs/14_predict.ipynb #7d8c6258
-import difflib, os
+import difflib, os, sys
 from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 import cv2
@@ -15,62 +16,119 @@ import numpy as np
 import onnxruntime as ort
 from fastcore.basics import patch
 from .core import COLORS, EMOJI, EMOTIONS, draw_emoji
-from .detect import Face, crop_face, find_faces, read_photo
+from .detect import FaceBox, _regular_file, crop_face, find_faces, read_photo
 
 # %% ../nbs/14_predict.ipynb #c7112d16
-def _open_onnx(
-    path, # `.onnx` file that `fer_nbdev.export.export_onnx` wrote
-    threads:int, # CPU threads for one call; 0: all cores
-): # (session, class names, model name)
-    "An ONNX Runtime session on `path`, after a look at whether it is one of ours"
-    path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f"{path}: no such file; looked for it from {Path.cwd()}")
+_weights = Path(find_spec('fer_nbdev').origin).parent/'weights'
+
+def _cores()->int:
+    "Processor cores that this process may use"
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+def _session(
+    data, # Contents of an `.onnx` file, or its path
+    threads:int=1, # CPU threads for one call; 0: all cores
+)->ort.InferenceSession:
+    "An ONNX Runtime session; more threads than cores would wait for each other"
     opts = ort.SessionOptions()
-    opts.intra_op_num_threads,opts.log_severity_level = threads,3
-    try: sess = ort.InferenceSession(path, opts, providers=['CPUExecutionProvider'])
-    except Exception as e: raise ValueError(f"{path}: not an ONNX file that ONNX Runtime can open ({str(e).splitlines()[0][:120]})") from None
-    meta = sess.get_modelmeta().custom_metadata_map
+    opts.intra_op_num_threads = min(threads, _cores())
+    opts.log_severity_level = 3
+    return ort.InferenceSession(data, opts, providers=['CPUExecutionProvider'])
+
+# %% ../nbs/14_predict.ipynb #4e6c1b02
+_REWRITE = "write the file with fer_nbdev.export.export_onnx"
+
+def _class_names(
+    sess:ort.InferenceSession, # Any
+    path, # Its file, for errors
+)->tuple: # of str, one for each column of `probs`
+    "The class names in a network's metadata, if they fit what the network puts out"
     inp,outs = sess.get_inputs()[0],[o.name for o in sess.get_outputs()]
-    if 'classes' not in meta or 'probs' not in outs or (inp.name,inp.type,inp.shape[1:])!=('image','tensor(uint8)',[48,48]):
-        raise ValueError(f"{path}: takes {inp.name} {inp.type} {inp.shape} and gives {outs}, expected image tensor(uint8) (N, 48, 48), the output probs, "
-                         "and class names in its metadata; write the file with fer_nbdev.export.export_onnx")
-    return sess, tuple(meta['classes'].split(',')), meta.get('name', path.stem)
+    names = sess.get_modelmeta().custom_metadata_map.get('classes')
+    fits = (inp.name,inp.type,inp.shape[1:])==('image','tensor(uint8)',[48,48])
+    if not names or 'probs' not in outs or not fits:
+        raise ValueError(f"{path}: takes {inp.name} {inp.type} {inp.shape} and gives {outs}, "
+                         "expected image tensor(uint8) (N, 48, 48), the output probs, "
+                         f"and class names in its metadata; {_REWRITE}")
+    classes = tuple(names.split(','))
+    if len(set(classes))<len(classes) or '' in classes:
+        raise ValueError(f"{path}: its class names {classes} hold a duplicate or an empty name; "
+                         f"{_REWRITE}")
+    for shape in _shapes(sess, path):
+        if shape[:2]!=(2,len(classes)):
+            raise ValueError(f"{path}: {len(classes)} class names for outputs of shape {shape}; "
+                             f"{_REWRITE}")
+    return classes
+
+# %% ../nbs/14_predict.ipynb #4e6c1b03
+def _first_line(e:Exception)->str: return str(e).split('\n')[0][:120]
+
+def _shapes(sess, path)->list: # of tuple
+    "The shapes of probabilities and maps for two empty faces"
+    wanted = [o.name for o in sess.get_outputs() if o.name in ('probs','cam')]
+    try: return [a.shape for a in sess.run(wanted, {'image': np.zeros((2,48,48), np.uint8)})]
+    except Exception as e:
+        raise ValueError(f"{path}: cannot answer for two faces ({_first_line(e)}); "
+                         f"{_REWRITE}") from None
+
+def _open_onnx(
+    path, # `.onnx` file that `export_onnx` wrote
+    threads:int=1, # CPU threads for one call; 0: all cores
+)->tuple: # (session, class names, the network's name, the file's contents)
+    "A network from its file, checked"
+    data = _regular_file(path, 'an .onnx file').read_bytes()
+    try: sess = _session(data, threads)
+    except Exception as e:
+        raise ValueError(f"{path}: not an ONNX file that ONNX Runtime can open "
+                         f"({_first_line(e)})") from None
+    name = sess.get_modelmeta().custom_metadata_map.get('name', Path(path).stem)
+    return sess, _class_names(sess, path), name, data
 
 # %% ../nbs/14_predict.ipynb #22ad8a86
+def _asked_classes(classes, known:tuple)->tuple: # of str
+    "`classes` if all of them are `known` and none is there twice; None: all"
+    if classes is None: return known
+    classes = tuple(classes)
+    unknown = [c for c in classes if c not in known]
+    if unknown or not classes:
+        raise ValueError(f"classes: {unknown or 'none'}, expected names out of {known}")
+    twice = sorted({c for c in classes if classes.count(c)>1})
+    if twice: raise ValueError(f"classes: {', '.join(twice)} more than once; name each class once")
+    return classes
+
+# %% ../nbs/14_predict.ipynb #4e6c1b05
 class Predictor:
     "A trained network in an ONNX file, with the names of its classes"
     def __init__(self,
         path, # `.onnx` file that `fer_nbdev.export.export_onnx` wrote
         classes=None, # Answer among these only, such as `FIVE`; None: all that the network knows
-        threads:int=1, # CPU threads for one call; 0: all cores
+        threads:int=1, # CPU threads for one call, at most the machine's cores; 0: all cores
+        flip:bool=False, # Mean of the answers to a face and its mirror image? Takes twice the time
     ):
-        self.path = Path(path)
-        self._sess,self.all_classes,self.name = _open_onnx(path, threads)
-        self.classes = self.all_classes if classes is None else tuple(classes)
-        unknown = [c for c in self.classes if c not in self.all_classes]
-        if unknown or not self.classes: raise ValueError(f"classes: {unknown or 'none'}, expected names out of {self.all_classes}")
+        if not isinstance(threads, Integral) or threads<0:
+            raise ValueError(f"threads: {threads!r}, expected a whole number, 0 for all cores")
+        if flip not in (True,False): raise ValueError(f"flip: {flip!r}, expected True or False")
+        self.path,self.threads,self.flip = Path(path),int(threads),bool(flip)
+        self._sess,self.all_classes,self.name,self._data = _open_onnx(path, self.threads)
+        self.classes = _asked_classes(classes, self.all_classes)
         self._cols = [self.all_classes.index(c) for c in self.classes]
 
-    def _run(self, x, outputs, batch_size=256):
-        x = np.asarray(x)
-        if x.dtype!=np.uint8: raise ValueError(f"x: {x.dtype}, expected uint8 pixels from 0 to 255; floats from 0 to 1: (x*255).astype('uint8'); a photo: `predict`")
-        if x.shape[1:]!=(48,48): raise ValueError(f"x: shape {x.shape}, expected (N, 48, 48); one face: x[None]; a photo: `predict`")
-        parts = [self._sess.run(outputs, {'image': x[i:i+batch_size]}) for i in range(0, max(1,len(x)), batch_size)]
-        return [np.concatenate(p) for p in zip(*parts)]
+    def __getstate__(self): return {k:v for k,v in self.__dict__.items() if k!='_sess'}
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._sess = _session(self._data, self.threads)
 
-    def predict_proba(self,
-        x, # uint8 grey faces (N, 48, 48), framed like FER-2013's
-    )->np.ndarray: # float32 (N, n_classes), rows sum to 1, columns as in `.classes`
-        "The probability of each class for each face"
-        p, = self._run(x, ['probs'])
-        p = p[:,self._cols]
-        return p/p.sum(1, keepdims=True)
+    def __repr__(self):
+        flip = ', flip=True' if self.flip else ''
+        return _printable(f"Predictor({self.name}: {', '.join(self.classes)}{flip})")
 
-    def __repr__(self): return f"Predictor({self.name}: {', '.join(self.classes)})"
+# %% ../nbs/14_predict.ipynb #4e6c1b06
+def _printable(text:str)->str:
+    "`text` for the terminal: a character that its encoding lacks is replaced by its name"
+    encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
+    return text.encode(encoding, 'namereplace').decode(encoding)
 
 # %% ../nbs/14_predict.ipynb #8a1aa249
-_weights = Path(find_spec('fer_nbdev').origin).parent/'weights'
-
 def list_predictors()->list: # of str
     "Names of the networks that come with the package"
     return sorted(p.stem for p in _weights.glob('*.onnx'))
@@ -78,32 +136,75 @@ def list_predictors()->list: # of str
 def load_predictor(
     name_or_path=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
     classes=None, # Answer among these only, such as `FIVE`; None: all that the network knows
-    threads:int=1, # CPU threads for one call; 0: all cores
+    threads:int=1, # CPU threads for one call, at most the machine's cores; 0: all cores
+    flip:bool=False, # Mean of the answers to a face and its mirror image? Takes twice the time
 )->Predictor: # With `predict`, `predict_proba` and `heat_map`
     "The predictor of that name or file"
     name = os.fspath('small' if name_or_path is None else name_or_path)
-    if name.endswith('.onnx') or os.sep in name or '/' in name: return Predictor(name, classes, threads)
+    if name.endswith('.onnx') or os.sep in name or '/' in name:
+        return Predictor(name, classes, threads, flip)
     known = list_predictors()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1, .5)
-        raise ValueError(f"unknown predictor '{name}'{f', did you mean {near[0]!r}?' if near else ','} known are {known}, and paths that end in .onnx")
-    return Predictor(_weights/f'{name}.onnx', classes, threads)
+    if name in known: return Predictor(_weights/f'{name}.onnx', classes, threads, flip)
+    near = difflib.get_close_matches(name, known, 1, .5)
+    hint = f"; did you mean {near[0]!r}?" if near else ';'
+    raise ValueError(f"unknown predictor '{name}'{hint} known are {known}, "
+                     "and paths that end in .onnx")
+
+# %% ../nbs/14_predict.ipynb #4e6c1b08
+@patch
+def _run(self:Predictor, x, outputs, batch_size=256)->list: # One array for each of `outputs`
+    "What the network puts out for faces `x`; with `flip`, the mean over both views"
+    x = np.asarray(x)
+    if x.dtype!=np.uint8:
+        raise ValueError(f"x: {x.dtype}, expected uint8 pixels from 0 to 255; "
+                         "floats from 0 to 1: (x*255).astype('uint8'); a photo: `predict`")
+    if x.shape[1:]!=(48,48):
+        raise ValueError(f"x: shape {x.shape}, expected (N, 48, 48); "
+                         "one face: x[None]; a photo: `predict`")
+    parts = []
+    for i in range(0, max(1,len(x)), batch_size):
+        batch = x[i:i+batch_size]
+        got = self._sess.run(outputs, {'image': batch})
+        if self.flip:
+            mirrored = self._sess.run(outputs, {'image': np.ascontiguousarray(batch[...,::-1])})
+            got = [(a+_unmirrored(b))/2 for a,b in zip(got, mirrored)]
+        parts.append(got)
+    return [np.concatenate(p) for p in zip(*parts)]
+
+def _unmirrored(a): return a[...,::-1] if a.ndim==4 else a # maps have places, probabilities do not
+
+# %% ../nbs/14_predict.ipynb #4e6c1b09
+@patch
+def predict_proba(self:Predictor,
+    x, # uint8 grey faces (N, 48, 48), framed like FER-2013's
+)->np.ndarray: # float32 (N, n_classes), rows sum to 1, columns as in `.classes`
+    "The probability of each class for each face"
+    p, = self._run(x, ['probs'])
+    p = p[:,self._cols]
+    return p/p.sum(1, keepdims=True)
 
 # %% ../nbs/14_predict.ipynb #f18fa55b
 class Prediction(NamedTuple):
-    "What the network says of one face in a photo"
-    box:Face # Where, in pixels
+    "What the network says about one face in a photo"
+    box:FaceBox # Where, in pixels
     emotion:str # The most probable class
     emoji:str
     probability:float # Of `emotion`
     probabilities:dict # Class name -> probability
-    def __str__(self): return f"{self.emoji} {self.emotion} {self.probability:.0%} at x={self.box.x}, y={self.box.y}, {self.box.w}x{self.box.h}"
+
+    def __str__(self):
+        place = f"at x={self.box.x}, y={self.box.y}, {self.box.w}x{self.box.h}"
+        return _printable(f"{self.emoji} {self.emotion} {self.probability:.0%} {place}")
+
+    def __repr__(self):
+        fields = ', '.join(f'{k}={v!r}' for k,v in self._asdict().items())
+        return _printable(f"Prediction({fields})")
 
 # %% ../nbs/14_predict.ipynb #9a8f6e78
 @patch
 def predict(self:Predictor,
-    photo, # Path, Pillow image, or uint8 array (H, W), (H, W, 3) or (H, W, 4)
-    min_score:float=.7, # Faces that the detector is less sure of are left out
+    photo, # Path, bytes, open binary file, Pillow image, or uint8 array: grey, RGB or RGBA
+    min_score:float=.7, # Faces with a lower score of the detector are left out, 0 to 1
     max_side:int=1280, # Longest side, in pixels, at which faces are looked for
 )->list: # `Prediction` for each face, largest first; empty if there is none
     "Find the faces in a photo and answer for each"
@@ -113,53 +214,67 @@ def predict(self:Predictor,
     answers = []
     for box,p in zip(boxes, self.predict_proba(np.stack([crop_face(im, b) for b in boxes]))):
         e = self.classes[p.argmax()]
-        answers.append(Prediction(box, e, EMOJI.get(e,''), float(p.max()), dict(zip(self.classes, p.tolist()))))
+        shares = dict(zip(self.classes, p.tolist()))
+        answers.append(Prediction(box, e, EMOJI.get(e,''), float(p.max()), shares))
     return answers
+
+# %% ../nbs/14_predict.ipynb #4e6c1b12
+def _draw_box(im, p:Prediction):
+    "A box in the class's colour with a white rim, which can be seen on any photo"
+    x,y,w,h = p.box[:4]
+    for color,width in (('#FFFFFF', max(3,w//25)), (COLORS.get(p.emotion,'#FFFFFF'), max(1,w//50))):
+        cv2.rectangle(im, (x,y), (x+w,y+h), tuple(bytes.fromhex(color[1:])), width)
+
+def _draw_corner(im, p:Prediction):
+    "The emoji, over the upper left corner of the box and inside the photo"
+    size = max(8, p.box.w//3)
+    x,y = max(0, p.box.x-size//2), max(0, p.box.y-size//2)
+    spot = im[y:y+size, x:x+size]
+    emoji = draw_emoji(p.emotion, size)[:spot.shape[0], :spot.shape[1]]
+    alpha = emoji[...,3:]/255
+    spot[:] = (alpha*emoji[...,:3]+(1-alpha)*spot).round()
 
 # %% ../nbs/14_predict.ipynb #e1fe58fa
 def draw_predictions(
-    photo, # Path, Pillow image, or uint8 array (H, W), (H, W, 3) or (H, W, 4)
+    photo, # Path, bytes, open binary file, Pillow image, or uint8 array: grey, RGB or RGBA
     predictions, # From `Predictor.predict` on the same photo
 )->np.ndarray: # RGB uint8 (H, W, 3), a copy
     "The photo with a box around each face and its emoji on the upper left corner"
     im = read_photo(photo).copy()
     for p in reversed(predictions): # the largest face last, so that its emoji is whole
-        x,y,w,h = p.box[:4]
-        color = COLORS.get(p.emotion, '#FFFFFF')
-        for c,width in (('#FFFFFF',max(3,w//25)), (color,max(1,w//50))): cv2.rectangle(im, (x,y), (x+w,y+h), tuple(bytes.fromhex(c[1:])), width) # a white rim, to be seen on any photo
-        if p.emotion not in EMOTIONS: continue
-        size = max(8, w//3)
-        x0,y0 = max(0,x-size//2), max(0,y-size//2)
-        spot = im[y0:y0+size, x0:x0+size]
-        emoji = draw_emoji(p.emotion, size)[:spot.shape[0], :spot.shape[1]]
-        alpha = emoji[...,3:]/255
-        spot[:] = (alpha*emoji[...,:3]+(1-alpha)*spot).round()
+        _draw_box(im, p)
+        if p.emotion in EMOTIONS: _draw_corner(im, p)
     return im
 
 # %% ../nbs/14_predict.ipynb #6a06ee21
-def _columns(self, target, probs):
+@patch
+def _columns(self:Predictor, target, probs)->np.ndarray: # (N,)
     "Column of the network's output for each face: of `target`, or of the most probable class"
     if target is None: return np.array(self._cols)[probs[:,self._cols].argmax(1)]
     if isinstance(target, str):
-        if target not in self.classes: raise ValueError(f"target: unknown class '{target}', expected one of {self.classes}")
+        if target not in self.classes:
+            raise ValueError(f"target: unknown class '{target}', expected one of {self.classes}")
         target = self.classes.index(target)
     t = np.asarray(target)
-    if t.dtype.kind not in 'iu' or t.shape not in ((),(len(probs),)) or (t<0).any() or (t>=len(self.classes)).any():
-        raise ValueError(f"target: {target!r}, expected a class name, a position in {self.classes}, or {len(probs)} positions, one for each face")
+    fits = t.dtype.kind in 'iu' and t.shape in ((),(len(probs),))
+    if not fits or (t<0).any() or (t>=len(self.classes)).any():
+        raise ValueError(f"target: {target!r}, expected a class name, a position in "
+                         f"{self.classes}, or {len(probs)} positions, one for each face")
     return np.array(self._cols)[np.broadcast_to(t, (len(probs),))]
-Predictor._columns = _columns
 
 # %% ../nbs/14_predict.ipynb #d88bb151
 @patch
 def heat_map(self:Predictor,
     x, # uint8 grey faces (N, 48, 48), framed like FER-2013's
-    target=None, # Class name, position in `.classes`, or one position for each face (N,); None: the most probable class
+    target=None, # Class name or position in `.classes`, one or (N,); None: the most probable
 )->np.ndarray: # float32 (N, 48, 48) in [0, 1]
-    "Where the evidence for a class lies: its class activation map (Zhou et al. 2016), positive part, smoothed up and scaled to a maximum of 1"
+    "Class activation map (Zhou et al. 2016): where the evidence for a class lies, at most 1"
     if 'cam' not in [o.name for o in self._sess.get_outputs()]:
-        raise ValueError(f"{self.path.name} has no maps: its network does not end in features, pool and head; nano, small and base do")
+        raise ValueError(f"{self.path.name} has no maps: its network does not end in features, "
+                         "pool and head; nano, small and base do")
     probs,cam = self._run(x, ['probs','cam'])
     maps = np.maximum(cam[np.arange(len(probs)), self._columns(target, probs)], 0)
-    maps = np.array([cv2.resize(m, (48,48), interpolation=cv2.INTER_LINEAR) for m in maps], np.float32).reshape(-1,48,48)
+    maps = [cv2.resize(m, (48,48), interpolation=cv2.INTER_LINEAR) for m in maps]
+    maps = np.array(maps, np.float32).reshape(-1,48,48)
     top = maps.max((1,2), keepdims=True)
     return maps/np.where(top>0, top, 1)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from .core import Faces
-from .data import face_hash, pixel_hash
+from .files import face_hash, pixel_hash
 
 # %% ../nbs/04_quality.ipynb #3fde6da1
 def near_pairs(

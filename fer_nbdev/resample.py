@@ -6,10 +6,10 @@
 __all__ = ['METHODS', 'sampling_weights', 'resample']
 
 # %% ../nbs/06_resample.ipynb #0242d881
-import difflib
+from contextlib import contextmanager
 import numpy as np
 import pandas as pd
-from .core import Faces
+from .core import Faces, suggest
 
 # %% ../nbs/06_resample.ipynb #b4a0acdc
 def sampling_weights(
@@ -19,98 +19,152 @@ def sampling_weights(
     "How often to draw each face: the size of its class to the power of -`power`, scaled to mean 1"
     labels = np.asarray(labels)
     if labels.ndim!=1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels: {labels.dtype} of shape {labels.shape}, expected integers of shape (N,) with N above 0")
+        raise ValueError(f"labels: {labels.dtype} of shape {labels.shape}, "
+                         "expected integers of shape (N,) with N above 0")
     _,inverse,counts = np.unique(labels, return_inverse=True, return_counts=True)
     w = (counts.astype(float)**-power)[inverse]
     return w/w.mean()
 
 # %% ../nbs/06_resample.ipynb #2acd7a74
-METHODS = dict(random_over='RandomOverSampler', random_under='RandomUnderSampler', smote='SMOTE', borderline_smote='BorderlineSMOTE', adasyn='ADASYN')
+METHODS = dict(random_over='RandomOverSampler', random_under='RandomUnderSampler',
+               smote='SMOTE', borderline_smote='BorderlineSMOTE', adasyn='ADASYN')
 
 def _sampler(method, sampling_strategy, random_state, **kwargs):
     "The imbalanced-learn sampler called `method`"
     import imblearn.over_sampling, imblearn.under_sampling
-    if method not in METHODS:
-        near = difflib.get_close_matches(str(method), METHODS, 1, .4)
-        raise ValueError(f"unknown method '{method}', " + (f"did you mean '{near[0]}'? " if near else '') + f"There are {list(METHODS)}")
+    if str(method) not in METHODS:
+        raise ValueError(f"unknown method '{method}', expected one of {list(METHODS)}"
+                         f"{suggest(method, METHODS)}")
+    if kwargs.get('shrinkage') is not None:
+        raise ValueError(f"{method}: shrinkage={kwargs['shrinkage']!r} would add noise to the pixels, "
+                         f"and {method} only repeats faces; leave it out, and let training change them")
     module = imblearn.under_sampling if method=='random_under' else imblearn.over_sampling
-    return getattr(module, METHODS[method])(sampling_strategy=sampling_strategy, random_state=random_state, **kwargs)
+    make = getattr(module, METHODS[method])
+    known = list(make().get_params())
+    for k in kwargs:
+        if k not in known:
+            raise ValueError(f"{method}: no option '{k}', expected one of {known}{suggest(k, known)}")
+    return make(sampling_strategy=sampling_strategy, random_state=random_state, **kwargs)
+
+# %% ../nbs/06_resample.ipynb #4f5d92b0
+@contextmanager
+def _named(method):
+    "What imbalanced-learn refuses, as one error that begins with `method`"
+    try: yield
+    except (TypeError, ValueError) as e: raise ValueError(f"{method}: {e}") from None
 
 # %% ../nbs/06_resample.ipynb #e8bbd249
 def _check_neighbours(method, sampler, y, classes):
     "Refuse to mix faces of a class that has too few"
     from imblearn.utils import check_sampling_strategy
-    k = sampler.n_neighbors if method=='adasyn' else sampler.k_neighbors
-    for c in check_sampling_strategy(sampler.sampling_strategy, y, 'over-sampling'):
+    option = 'n_neighbors' if method=='adasyn' else 'k_neighbors'
+    k = getattr(sampler, option)
+    if not isinstance(k, (int,np.integer)):
+        raise ValueError(f"{method}: {option}={k!r}, expected a whole number of neighbours")
+    with _named(method):
+        wanted = check_sampling_strategy(sampler.sampling_strategy, y, 'over-sampling')
+    for c in wanted:
         n = int((y==c).sum())
         if n>k: continue
-        option = 'n_neighbors' if method=='adasyn' else 'k_neighbors'
         mend = f"{option}={n-1} or " if n>1 else ''
-        raise ValueError(f"{method}: class '{classes[c]}' has {n} training face{'s'*(n>1)}, and mixing each with one of its {k} nearest needs {k+1}; use {mend}method='random_over'")
+        raise ValueError(f"{method}: class '{classes[c]}' has {n} training face{'s'*(n>1)}, "
+                         f"and mixing each with one of its {k} nearest needs {k+1}; "
+                         f"use {mend}method='random_over'")
 
 # %% ../nbs/06_resample.ipynb #ee828b62
-def _made(faces, images, labels, origin):
-    "New training `images` as Faces that fit below `faces`: no votes, empty masks, empty info but `origin`"
+def _unknown(column, n):
+    "`n` values that say nothing, of the kind of `column`: a number stays a number, a flag a flag"
+    kind = column.dtype.kind
+    if kind=='b': return pd.array([pd.NA]*n, dtype='boolean')
+    return [-1 if kind in 'iu' else np.nan if kind=='f' else None]*n
+
+def _made(faces, images, labels):
+    "Mixed training `images` as Faces that fit below `faces`"
     n = len(images)
-    info = faces.info.iloc[[0]*n].reset_index(drop=True)
-    for c in info:
-        kind = info[c].dtype.kind # a flag stays a flag and a number a number, so that `~info.blurred` works after as before
-        info[c] = False if kind=='b' else -1 if kind in 'iu' else np.nan if kind=='f' else None
-    info['origin'] = origin
-    empty = lambda a: None if a is None else np.zeros((n,*a.shape[1:]), a.dtype)
-    return Faces(images, labels, 'train', empty(faces.votes), empty(faces.masks), info, faces.classes, faces.name)
+    info = pd.DataFrame({c: _unknown(faces.info[c], n) for c in faces.info})
+    info['origin'] = 'mixed'
+    if 'blurred' in info: info['blurred'] = False # only faces are mixed, see `resample`
+    def empty(a): return None if a is None else np.zeros((n,*a.shape[1:]), a.dtype)
+    return Faces(images, labels, 'train', empty(faces.votes), empty(faces.masks), info, faces.classes)
 
 def _join(a, b):
     "The faces of `a`, then those of `b`"
-    both = {k: None if getattr(a,k) is None else np.concatenate([getattr(a,k), getattr(b,k)]) for k in Faces._arrays}
-    return Faces(**both, info=pd.concat([a.info, b.info], ignore_index=True), classes=a.classes, name=a.name)
+    both = {k: np.concatenate([getattr(a,k), getattr(b,k)])
+            for k in Faces._arrays if getattr(a,k) is not None}
+    return a.replace(**both, info=pd.concat([a.info, b.info], ignore_index=True))
+
+# %% ../nbs/06_resample.ipynb #c79471ea
+_STRATEGIES = ('auto','minority','majority','not minority','not majority','all')
+
+def _strategy(classes, s, y):
+    "`sampling_strategy` as imbalanced-learn wants it: labels instead of names"
+    if callable(s): s = s(y)
+    if isinstance(s, dict): return {_number(classes, k): _wanted(k, v) for k,v in s.items()}
+    if isinstance(s, float) or s in _STRATEGIES: return s
+    raise ValueError(f"sampling_strategy: {s!r}, expected one of {_STRATEGIES}, "
+                     f"or counts such as {{'disgust': 2000}}{suggest(s, _STRATEGIES)}")
+
+def _number(classes, k):
+    "The label of class `k`, a name or already a number"
+    if k in classes: return classes.index(k)
+    if isinstance(k, (int,np.integer)) and 0<=k<len(classes): return int(k)
+    raise ValueError(f"sampling_strategy: unknown class {k!r}, expected names out of {classes}"
+                     f"{suggest(k, classes)}")
+
+def _wanted(k, n):
+    if isinstance(n, (int,np.integer)): return int(n)
+    raise ValueError(f"sampling_strategy: {n!r} faces of class {k!r}, expected a whole number")
+
+# %% ../nbs/06_resample.ipynb #2f0a695d
+def _tag(faces, method):
+    "The same faces with `origin` in their info: 'face' unless an earlier `resample` wrote it"
+    info = pd.DataFrame(index=range(len(faces))) if faces.info is None else faces.info.copy()
+    if 'origin' not in info: info['origin'] = 'face'
+    foreign = sorted(map(str, set(info.origin)-{'face','copy','mixed'}))
+    if foreign:
+        raise ValueError(f"info: the column 'origin' has {foreign[:3]}, where resample writes 'face', "
+                         "'copy' or 'mixed'; rename yours: faces.replace("
+                         "info=faces.info.rename(columns={'origin': 'source'}))")
+    return faces.replace(info=info, name=f'{faces.name}, {method}')
 
 # %% ../nbs/06_resample.ipynb #1e4b2d26
 def resample(
     faces:Faces, # All splits, or `train` alone
     method:str, # 'random_over', 'random_under', 'smote', 'borderline_smote' or 'adasyn'
-    sampling_strategy='auto', # As in imbalanced-learn: 'auto', 'minority', ..., or the count wanted for each class, {'disgust': 2000}
+    sampling_strategy='auto', # As in imbalanced-learn, or the count for a class, {'disgust': 2000}
     random_state=0, # Seed
     **kwargs, # Options of the sampler, as `k_neighbors`
-)->Faces: # Originals in their order, then what was added; `info.origin` is 'face', 'copy' or 'mixed'
+)->Faces: # Originals in their order, then what was added; see the column `origin` of `info`
     "`faces` with its training split resampled by imbalanced-learn; the other splits as they are"
-    train = np.flatnonzero(faces.split=='train')
+    train = np.flatnonzero((faces.split=='train') & ~faces.not_a_face)
     y = faces.labels[train]
-    if len(np.unique(y))<2: raise ValueError(f"{method}: {len(np.unique(y))} classes in the training split of {faces!r}, expected 2 or more to balance")
-    if isinstance(sampling_strategy, dict): sampling_strategy = {_number(faces, k): v for k,v in sampling_strategy.items()}
-    sampler = _sampler(method, sampling_strategy, random_state, **kwargs)
+    n = len(np.unique(y))
+    if n<2:
+        raise ValueError(f"{method}: {n} classes in the training split of {faces!r}, expected "
+                         "2 or more to balance (rows that FER+ calls no face are not counted)")
+    strategy = _strategy(faces.classes, sampling_strategy, y)
+    sampler = _sampler(method, strategy, random_state, **kwargs)
     faces = _tag(faces, method)
-    if method.startswith('random'): return _choose(faces, train, y, sampler)
+    if method.startswith('random'): return _choose(faces, train, y, sampler, method)
     _check_neighbours(method, sampler, y, faces.classes)
-    return _mix(faces, train, y, sampler)
-
-def _number(faces, k):
-    "The label of class `k`, a name or already a number"
-    if k in faces.classes: return faces.classes.index(k)
-    if isinstance(k, (int,np.integer)) and 0<=k<len(faces.classes): return int(k)
-    raise ValueError(f"sampling_strategy: unknown class {k!r}, expected names out of {faces.classes}")
-
-def _tag(faces, method):
-    "The same faces with `origin` in their info"
-    info = pd.DataFrame(index=range(len(faces))) if faces.info is None else faces.info.copy()
-    info['origin'] = 'face'
-    return Faces(**{k: getattr(faces,k) for k in Faces._arrays}, info=info, classes=faces.classes, name=f'{faces.name}, {method}')
+    return _mix(faces, train, y, sampler, method)
 
 # %% ../nbs/06_resample.ipynb #f76b2336
-def _choose(faces, train, y, sampler):
-    chosen = sampler.fit_resample(train[:,None], y)[0][:,0]
+def _choose(faces, train, y, sampler, method):
+    with _named(method): chosen = np.sort(sampler.fit_resample(train[:,None], y)[0][:,0])
     left_out = np.setdiff1d(train, chosen)
     originals = faces[np.setdiff1d(np.arange(len(faces)), left_out)]
-    extra = np.sort(chosen)[1:][np.diff(np.sort(chosen))==0] # a face chosen k times is once original and k-1 times a copy
+    extra = chosen[1:][np.diff(chosen)==0] # chosen k times: once the original, k-1 times a copy
     if not len(extra): return originals
     copies = faces[extra]
-    copies.info['origin'] = 'copy'
+    copies.info['origin'] = copies.info.origin.where(copies.info.origin=='mixed', 'copy')
     return _join(originals, copies)
 
 # %% ../nbs/06_resample.ipynb #8c8f5268
-def _mix(faces, train, y, sampler):
+def _mix(faces, train, y, sampler, method):
     n,h,w = len(train),*faces.images.shape[1:]
-    x,labels = sampler.fit_resample(faces.images[train].reshape(n,-1).astype(np.float32), y)
+    x = faces.images[train].reshape(n,-1).astype(np.float32)
+    with _named(method): x,labels = sampler.fit_resample(x, y)
     if len(x)==n: return faces
     new = np.rint(x[n:]).clip(0, 255).astype(np.uint8).reshape(-1,h,w)
-    return _join(faces, _made(faces, new, labels[n:], 'mixed'))
+    return _join(faces, _made(faces, new, labels[n:]))
