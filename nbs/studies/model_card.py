@@ -1,85 +1,126 @@
-"""Write MODEL_CARD.md from `results/`: `python nbs/studies/model_card.py`; with `--check`, only say whether it is up to date."""
+"""Write MODEL_CARD.md from `results/`: `python studies/model_card.py`; `--check` only compares."""
 import json, sys
-from pathlib import Path
 
-HERE = Path(__file__).parent
-CARD = HERE.parent.parent/'MODEL_CARD.md'
-METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %', macro_f1='macro-F1, %', top2='top-2, %')
+from ledger import HERE, LEDGER, _digest, check_results, looks, lost_runs, read_ledger
+
+ROOT = next(p for p in HERE.parents if (p/'settings.ini').exists())
+RESULTS,CARD = HERE/'results',ROOT/'MODEL_CARD.md'
+LINK = RESULTS.relative_to(ROOT).as_posix()
+QUALITY = next(ROOT.glob('nbs/[0-9][0-9]_quality.ipynb')).relative_to(ROOT).as_posix()
+METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %',
+               macro_f1='macro-F1, %', top2='top-2, %')
+
+
+def read(name): return json.loads((RESULTS/f'{name}.json').read_text())
+
+
+def read_release(name):
+    "`<name>_release.json`; a ValueError if it is of another split or was edited"
+    r = read(f'{name}_release')
+    if r['split']!='valid':
+        raise ValueError(f"{name}_release.json is of the split '{r['split']}', expected 'valid'")
+    content = {k:v for k,v in r.items() if k!='digest'}
+    if 'digest' in r and r['digest']!=_digest(content, ''):
+        raise ValueError(f"{name}_release.json was edited by hand; restore it from git")
+    return r
+
 
 def span(m): return f"{100*m['value']:.1f} [{100*m['low']:.1f}, {100*m['high']:.1f}]"
 
+
+def calibration(m):
+    if 'chance' not in m: return f"{m['value']:.3f}"
+    return f"{m['value']:.3f} (by chance {m['chance']:.3f}, 95 % below {m['chance_95']:.3f})"
+
+
+def table(rows):
+    "Rows of `(network, split, n, metrics)` as a Markdown table"
+    head = ['network','faces',*METRICS.values(),'calibration error']
+    lines = [head, ['---']*len(head)]
+    for name,split,n,m in rows:
+        spans = [span(m[k]) for k in METRICS]
+        lines.append([f'`{name}`', f'{split}, {n:,}', *spans, calibration(m['ece'])])
+    return '\n'.join('| '+' | '.join(map(str,l))+' |' for l in lines)
+
+
+def recipe(r, minutes):
+    "One sentence on how a run was trained"
+    c = r['record']['recipe']
+    said = [f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on "
+            f"{r['train_faces']:,} faces", f"weight decay {c['wd']}", f"batches of {c['bs']}",
+            f"label smoothing {c['loss_args']['eps']}",
+            f"averaged weights (decay {c['ema_decay']})",
+            f"FER+ votes as a second task (weight {c['vote_weight']}, its layer dropped later)"]
+    if c.get('balance_power'):
+        power = c['balance_power']
+        said.append(f"rare classes drawn more often (weights to the power {power})")
+    if r['teachers']:
+        teachers = ', '.join(f'`{t}`' for t in r['teachers'])
+        said.append(f"the mean answer of {teachers} as {r['teachers_weight']} of the loss "
+                    "(distillation; Hinton, Vinyals & Dean 2015)")
+    said.append(f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}")
+    spent = f"{r['cpu_minutes']:.0f} minutes of processor time"
+    if r['teachers']: spent += f", with its teachers and theirs {minutes:.0f}"
+    return (f"{', '.join(said)}; {spent} (`{r['command']}`, [record]({LINK}/{r['name']}.json), "
+            f"[log]({LINK}/{r['name']}.csv))")
+
+
+def settings(r):
+    "How `tau` and temperature were chosen, and where"
+    tried = f"{len(r['tried'])} strengths tried"
+    if 'chosen_on' in r:
+        where = (f"on {r['n_chosen_on']:,} training faces by networks that had not seen them, "
+                 "no shift unless it is better by more than a standard error")
+    else: where = 'on PublicTest, so its figures below are optimistic in this too'
+    return (f"Then the head's bias moved by {r['tau']} times the log of each class's share of the "
+            f"training faces (logit adjustment, Menon et al. 2021; {tried}), and all logits "
+            f"divided by {r['temperature']} (temperature scaling, Guo et al. 2017); both were "
+            f"chosen {where} (`{r['command']}`).")
+
+
+def network(name, run, released, minutes):
+    v = run['record']['versions']
+    return (f"- **`{name}`**, {run['params']:,} parameters, seed {run['seed']}, torch "
+            f"{v['torch']}, fastai {v['fastai']}: {recipe(run, minutes)}. {settings(released)}")
+
+
+def seen_text(lines):
+    "How often PrivateTest was looked at, and which records are gone"
+    n,lost = len(looks(lines)),lost_runs(lines)
+    link = f'[ledger]({LINK}/{LEDGER.name})'
+    files = len({l['sha256'] for l in looks(lines)})
+    text = (f"PrivateTest has been looked at {n} times in all, for the {files} files that were "
+            f"ever released (the {link} has one line for each look).")
+    if not lost: return text
+    names = '; '.join(f"`{l['name']}`, {l['note'].split(':')[0]} in {l['commit']}" for l in lost)
+    return f"{text} Records of runs that were deleted or overwritten on the way: {names}."
+
+
+def chosen_text(released):
+    if all('chosen_on' in r for r in released): return 'Recipe and epochs were chosen there'
+    return 'Recipe, epochs, `tau` and temperature were chosen there'
+
+
 def card():
-    final = json.loads((HERE/'results/final.json').read_text())
+    lines = read_ledger()
+    final = check_results(RESULTS/'final.json', lines)
     names = [r['name'] for r in final if 'leak-free' not in r['name']]
-    runs = {n: json.loads((HERE/f'results/{n}.json').read_text()) for n in names}
-    released = {n: json.loads((HERE/f'results/{n}_release.json').read_text()) for n in names}
-    minutes = {r['name']: r['minutes'] for r in final}
-    def table(rows, cols): return '\n'.join(['| '+' | '.join(cols)+' |', '|'+'---|'*len(cols), *('| '+' | '.join(map(str,r))+' |' for r in rows)])
-    scored = table([(f"`{r['name']}`", f"{r['split']}, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for r in final],
-                   ['network','faces',*METRICS.values(),'calibration error'])
-    chosen = table([(f'`{n}`', f"PublicTest, {r['n']:,}", *(span(r['metrics'][m]) for m in METRICS), f"{r['metrics']['ece']['value']:.3f}") for n,r in released.items()],
-                   ['network','faces',*METRICS.values(),'calibration error'])
-    def recipe(r):
-        c = r['record']['recipe']
-        rare = f", rare classes drawn more often (weights to the power {c['balance_power']})" if c.get('balance_power') else ''
-        taught = f", the mean answer of {', '.join(f'`{t}`' for t in r['teachers'])} as {r['teachers_weight']} of the loss (distillation; Hinton, Vinyals & Dean 2015)" if r['teachers'] else ''
-        spent = f"{r['cpu_minutes']:.0f} minutes of processor time" + (f", with its teachers and theirs {minutes[r['name']]:.0f}" if r['teachers'] else '')
-        return (f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on {r['train_faces']:,} faces, weight decay {c['wd']}, batches of {c['bs']}, "
-                f"label smoothing {c['loss_args']['eps']}, averaged weights (decay {c['ema_decay']}), FER+ votes as a second task (weight {c['vote_weight']}, its layer dropped at the end){rare}{taught}, "
-                f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}; {spent} (`{r['command']}`, "
-                f"[record](nbs/studies/results/{r['name']}.json), [log](nbs/studies/results/{r['name']}.csv))")
-    def network(n):
-        r = runs[n]
-        v = r['record']['versions']
-        return (f"- **`{n}`**, {r['params']:,} parameters, seed {r['seed']}, torch {v['torch']}, fastai {v['fastai']}: {recipe(r)}. Then the head's bias moved by {released[n]['tau']} times the log of each class's share "
-                f"of the training faces (logit adjustment, Menon et al. 2021; {len(released[n]['tried'])} strengths tried on PublicTest), and all logits divided by {released[n]['temperature']} (temperature scaling on PublicTest, Guo et al. 2017; `{released[n]['command']}`).")
-    train = runs[names[0]]['train_faces']
-    return f"""# Model card: {', '.join(f'`{n}`' for n in names)}
+    released = {n:read_release(n) for n in names}
+    runs = {n:read(released[n].get('run', n)) for n in names}
+    minutes = {r['name']:r['minutes'] for r in final}
+    text = (HERE/'model_card.template').read_text(encoding='utf-8')
+    return text.format(
+        names=', '.join(f'`{n}`' for n in names), results=LINK, quality=QUALITY,
+        folder=HERE.relative_to(ROOT).as_posix(), train_faces=runs[names[0]]['train_faces'],
+        networks='\n'.join(network(n, runs[n], released[n], minutes[n]) for n in names),
+        scored=table([(r['name'], r['split'], r['n'], r['metrics']) for r in final]),
+        valid=table([(n, 'PublicTest', r['n'], r['metrics']) for n,r in released.items()]),
+        looks=seen_text(lines), chosen=chosen_text(released.values()))
 
-Made by `python nbs/studies/model_card.py` from the json in `nbs/studies/results/`; nothing is typed in by hand.
-
-## What they are
-
-Small convolutional networks that name one of seven expressions (angry, disgust, fear, happy, sad, surprise, neutral) for a grey 48×48 face. In the package as safetensors (half precision) and ONNX; `load_predictor` finds the faces in a photo first. Licence of code and weights: Apache 2.0; the photographs they learnt from have terms of their own and are not in this repository.
-
-## What they learnt from
-
-FER-2013's training split without the faces that have an exact or near twin in the two evaluation splits (see [quality](nbs/04_quality.ipynb)), and without those that FER+ dropped as not a face: {train:,} faces, and the ten FER+ votes for each. No other data and no pre-training elsewhere.
-
-## How they were trained
-
-{chr(10).join(network(n) for n in names)}
-
-Epochs and recipe were chosen with PublicTest alone. One seed each: the spread between seeds is not in the intervals below, which are stratified bootstraps over faces.
-
-## How well they do
-
-PrivateTest, scored once for each released file (`python nbs/studies/final_evaluation.py`), one view, 95 % intervals. *Leak-free* leaves out faces with a twin in any other split:
-
-{scored}
-
-PublicTest, on which choices were made:
-
-{chosen}
-
-Agreement with FER-2013's labels is not truth: people agree with them for 65 ± 5 % of the faces (Goodfellow et al. 2013).
-
-## Limits
-
-- A face is not a feeling. The networks name what strangers would call a picture.
-- FER-2013 was gathered by web search in 2013 and records neither age, gender nor skin tone. Performance by group is unknown, and surely unequal.
-- Disgust is rare in it: figures for that class are uncertain.
-- Trained on tight, mostly frontal faces. Turned, masked, very dark or very small faces, drawings and animals get an answer too, and it means little.
-- Probabilities were checked for calibration on FER-2013 only.
-
-## Uses
-
-Meant for learning, teaching, research on the method, and play (an emoji on a camera image of people who know and agree).
-
-Not allowed, by us, and in many places by law: judging people at work, at school, at borders, in court, in shops or in health care; inferring what someone feels, intends or believes; watching people who did not agree. The EU's AI Act (2024/1689, article 5) forbids emotion inference at work and in education.
-"""
 
 if __name__=='__main__':
-    text = card()
-    if '--check' in sys.argv: sys.exit(0 if CARD.exists() and CARD.read_text(encoding='utf-8')==text else 'MODEL_CARD.md is not what model_card.py makes of results/: run it')
-    CARD.write_text(text, encoding='utf-8')
+    try: text = card()
+    except ValueError as e: raise SystemExit(f'error: {e}') from None
+    if '--check' not in sys.argv: CARD.write_text(text, encoding='utf-8')
+    elif not CARD.exists() or CARD.read_text(encoding='utf-8')!=text:
+        sys.exit('MODEL_CARD.md is not what model_card.py makes of results/: run it')

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from fer_nbdev.core import FIVE
 from fer_nbdev.data import load_fer
-from fer_nbdev.evaluate import metrics_table
+from fer_nbdev.evaluate import metrics_record
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.quality import find_leaks
 from fer_nbdev.train import AUGMENT, RECIPES, Distill, fit_recipe, get_recipe, predict_faces
@@ -99,9 +99,7 @@ def trained(name):
     load_weights(model, path)
     return model
 
-def scores(faces, y_prob):
-    table = metrics_table(faces.labels, y_prob)[['value','low','high']].astype(float)
-    return {k: {c: v for c,v in r.items() if not np.isnan(v)} for k,r in table.T.to_dict().items()}
+def scores(faces, y_prob): return metrics_record(faces.labels, y_prob)
 
 def results(name, learn, valid, leaked, teachers, distill):
     "What a run is committed as"
