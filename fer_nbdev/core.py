@@ -175,8 +175,8 @@ def frame(self:Faces): # DataFrame, one row a face
 @patch(as_prop=True)
 def not_a_face(self:Faces): # bool array (N,)
     "Which rows FER+ calls no face; False where `info` does not say"
-    if self.info is None or 'blurred' not in self.info: return np.zeros(len(self), bool)
-    return self.info['blurred'].fillna(False).to_numpy(bool)
+    if self.info is None or 'not_a_face' not in self.info: return np.zeros(len(self), bool)
+    return self.info['not_a_face'].fillna(False).to_numpy(bool)
 
 # %% ../nbs/00_core.ipynb #53001d82
 @patch

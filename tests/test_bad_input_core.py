@@ -109,7 +109,7 @@ def test_no_face_at_all():
 
 
 def test_replace_keeps_all_that_it_is_not_given():
-    info = pd.DataFrame(dict(blurred=[False, True, False]))
+    info = pd.DataFrame(dict(not_a_face=[False, True, False]))
     f = faces(votes=VOTES, masks=MASKS, info=info, name='three', split='valid')
     g = f.replace(labels=[1, 1, 1])
     assert g.labels.tolist() == [1, 1, 1] and f.labels.tolist() == LABELS.tolist()
@@ -126,7 +126,7 @@ def test_with_classes_takes_all_that_belongs_to_a_face():
 
 def test_not_a_face():
     assert not faces().not_a_face.any() and not faces(info=pd.DataFrame(dict(row=[0, 1, 2]))).not_a_face.any()
-    f = faces(info=pd.DataFrame(dict(blurred=[True, None, False])))
+    f = faces(info=pd.DataFrame(dict(not_a_face=[True, None, False])))
     assert f.not_a_face.tolist() == [True, False, False]
 
 
