@@ -23,7 +23,7 @@ TABLE = {
     'batch larger than data': (lambda f,d: fer_learner(f, bs=4096), "bs=4096 is larger than the training data"),
     'unknown model': (lambda f,d: fer_learner(f, 'nanno'), "did you mean ['nano'"),
     'unknown timm network': (lambda f,d: create_model('timm:resnet81'), "unknown timm network 'resnet81'"),
-    'unknown loss': (lambda f,d: fer_learner(f, loss='focl'), "unknown loss 'focl', did you mean 'focal'"),
+    'unknown loss': (lambda f,d: fer_learner(f, loss='focl'), "; did you mean 'focal'?"),
     'unknown recipe': (lambda f,d: get_recipe('smal'), "unknown recipe 'smal', did you mean ['small']"),
     'unknown weights': (lambda f,d: create_model('nano', weights='fre'), "expected None, 'fer' or 'imagenet'"),
     'no packaged weights': (lambda f,d: create_model('cifar_cnn', weights='fer'), "no packaged weights for 'cifar_cnn'"),
