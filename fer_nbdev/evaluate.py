@@ -12,7 +12,7 @@ import json, os, warnings
 import numpy as np
 from .core import EMOTIONS
 
-# %% ../nbs/06_evaluate.ipynb #47896ef2
+# %% ../nbs/06_evaluate.ipynb #1bdfebcb
 def _classes(k, classes=None, name='y_prob'):
     "Names for `k` columns of probabilities"
     if classes is None:
@@ -24,6 +24,7 @@ def _classes(k, classes=None, name='y_prob'):
     if len(set(classes))<k: raise ValueError(f"classes: a name stands twice in {classes}")
     return classes
 
+# %% ../nbs/06_evaluate.ipynb #c520c10f
 def _by_name(y_prob, classes, name):
     "A DataFrame with named columns in the order of `classes`, and its classes"
     columns = list(y_prob.columns)
@@ -57,7 +58,7 @@ def _probabilities(y_prob, classes=None, name='y_prob'):
                          "from logits take the softmax first")
     return p.clip(0,1),classes
 
-# %% ../nbs/06_evaluate.ipynb #2ea78542
+# %% ../nbs/06_evaluate.ipynb #5914b63c
 def _labels(y_true, classes):
     "`y_true` as integers (N,) that are positions in `classes`, or a ValueError"
     y,k = np.asarray(y_true),len(classes)
@@ -76,6 +77,7 @@ def _labels(y_true, classes):
                          f"expected 0 to {k-1} for the classes {shown}")
     return y
 
+# %% ../nbs/06_evaluate.ipynb #686e5dd3
 def _check(y_true, y_prob, classes=None, name='y_prob'):
     "`(y_true, y_prob, classes)` as arrays that can be judged, or a ValueError that says why not"
     p,classes = _probabilities(y_prob, classes, name)
@@ -83,13 +85,14 @@ def _check(y_true, y_prob, classes=None, name='y_prob'):
     if len(y)!=len(p): raise ValueError(f"{name}: {len(p)} rows for {len(y)} labels in y_true")
     return y,p,classes
 
-# %% ../nbs/06_evaluate.ipynb #2fc14ca7
+# %% ../nbs/06_evaluate.ipynb #d8b554fa
 def _second(p):
     "The class with the second highest probability in each row; of equal ones the first"
     p = p.copy()
     p[np.arange(len(p)),p.argmax(1)] = -1
     return p.argmax(1)
 
+# %% ../nbs/06_evaluate.ipynb #2d64b07f
 def _terms(y, p):
     "What each face adds to the sums: right answers by class, answers by class, and three more"
     n,k = p.shape
@@ -116,28 +119,30 @@ def _metrics(sums, faces):
            sums[...,2*k]/n, sums[...,2*k+1]/n, sums[...,2*k+2]/n)
     return dict(zip(METRICS, six))
 
-# %% ../nbs/06_evaluate.ipynb #1443c324
+# %% ../nbs/06_evaluate.ipynb #8d50c731
 def _bins(confidence, n_bins):
     "The number of each confidence's bin; equal ones share a bin, so there may be fewer bins"
     if n_bins<1: raise ValueError(f"n_bins: {n_bins}, expected 1 or more")
     edges = np.unique(np.quantile(confidence, np.linspace(0,1,n_bins+1)[1:-1]))
     return np.unique(np.searchsorted(edges, confidence), return_inverse=True)[1]
 
+# %% ../nbs/06_evaluate.ipynb #fc725ad0
 def _ece(right, confidence, bins):
     return abs(np.bincount(bins, right-confidence)).sum()/len(bins)
 
-# %% ../nbs/06_evaluate.ipynb #2ea79082
-def _warn_missing(y, classes):
-    gone = [c for c,n in zip(classes, np.bincount(y, minlength=len(classes))) if not n]
-    if not gone: return
-    names = ', '.join(gone[:12])+(f' and {len(gone)-12} more' if len(gone)>12 else '')
-    warnings.warn(f"y_true has no face of {names}: means over classes leave them out", stacklevel=3)
-
+# %% ../nbs/06_evaluate.ipynb #e70f3ef1
 def _seven(y, p, n_bins):
     m = _metrics(_terms(y,p).sum(0), np.bincount(y, minlength=p.shape[1]))
     confidence = p.max(1)
     m['ece'] = _ece(p.argmax(1)==y, confidence, _bins(confidence, n_bins))
     return {k:float(v) for k,v in m.items()}
+
+# %% ../nbs/06_evaluate.ipynb #2ff86f7b
+def _warn_missing(y, classes):
+    gone = [c for c,n in zip(classes, np.bincount(y, minlength=len(classes))) if not n]
+    if not gone: return
+    names = ', '.join(gone[:12])+(f' and {len(gone)-12} more' if len(gone)>12 else '')
+    warnings.warn(f"y_true has no face of {names}: means over classes leave them out", stacklevel=3)
 
 # %% ../nbs/06_evaluate.ipynb #b31c02f4
 def classification_metrics(
@@ -170,11 +175,12 @@ def _resamples(y, n, random_state=0):
             counts[:,g] = np.bincount(drawn.ravel(), minlength=m*len(g)).reshape(m,len(g))
         yield counts
 
-# %% ../nbs/06_evaluate.ipynb #bf3325fb
+# %% ../nbs/06_evaluate.ipynb #19f252b5
 def _check_level(level):
     if not 0<level<1:
         raise ValueError(f"level: {level}, expected a share between 0 and 1 such as .95")
 
+# %% ../nbs/06_evaluate.ipynb #616a6078
 def bootstrap_ci(
     y_true, # Labels (N,)
     y_prob, # Probabilities (N, n_classes)
@@ -204,7 +210,7 @@ def _slopes(sums, faces):
     slopes[2*k,3] = slopes[2*k+1,4] = slopes[2*k+2,5] = 1/n
     return slopes
 
-# %% ../nbs/06_evaluate.ipynb #38f7c536
+# %% ../nbs/06_evaluate.ipynb #fe4548c6
 def _class_variances(y, influence, right):
     "The variance that each class brings (k, M); `right` is the influence of a right answer (k, M)"
     k = len(right)
@@ -214,6 +220,7 @@ def _class_variances(y, influence, right):
     square = (sums(influence**2)+right**2/2)/(n+1)
     return n*(square-mean**2).clip(0)
 
+# %% ../nbs/06_evaluate.ipynb #93c632d7
 def _half_width(variances, faces, level):
     "Half the width of the t interval (M,) from the classes' variances (k, M)"
     from scipy.stats import t
@@ -236,13 +243,14 @@ def _intervals(y, p, level=.95):
     return {m:(max(v-h, 0.), min(v+h, _HIGHEST.get(m, 1.)))
             for (m,v),h in zip(_metrics(sums, faces).items(), half.tolist())}
 
-# %% ../nbs/06_evaluate.ipynb #c1882bef
+# %% ../nbs/06_evaluate.ipynb #28532e7a
 def _chance(p, n, n_bins, random_state):
     confidence,rng = p.max(1),np.random.default_rng(random_state)
     bins = _bins(confidence, n_bins)
     e = [_ece(rng.random(len(p))<confidence, confidence, bins) for _ in range(n)]
     return float(np.mean(e)),float(np.quantile(e, .95))
 
+# %% ../nbs/06_evaluate.ipynb #c160206d
 def calibration_floor(
     y_prob, # Probabilities (N, n_classes)
     n:int=200, # Simulated sets of labels
@@ -288,18 +296,20 @@ def mcnemar_midp(
     p = float(2*binom.cdf(k,n,.5)-binom.pmf(k,n,.5)) if n else 1.
     return dict(only_a=only_a, only_b=only_b, p=p)
 
-# %% ../nbs/06_evaluate.ipynb #d30c5fa7
+# %% ../nbs/06_evaluate.ipynb #d9b4a32a
 def _influences(y, p):
     "What each face adds to each of the six metrics (N, 6)"
     terms = _terms(y, p)
     return terms@_slopes(terms.sum(0), np.bincount(y, minlength=p.shape[1]))
 
+# %% ../nbs/06_evaluate.ipynb #3d746025
 def _difference_width(y, a, b, level):
     "Half the width of the interval of six differences between two models"
     d = _influences(y, b)-_influences(y, a)
     faces = np.bincount(y, minlength=a.shape[1])
     return _half_width(_class_variances(y, d, np.zeros((len(faces),6))), faces, level)
 
+# %% ../nbs/06_evaluate.ipynb #d3666da7
 def paired_table(
     y_true, # Labels (N,)
     prob_a, # Probabilities of model a (N, n_classes)
@@ -319,15 +329,17 @@ def paired_table(
     half = pd.Series(_difference_width(y, a, b, level), METRICS[:6])
     return d.assign(low=d.difference-half, high=d.difference+half)
 
-# %% ../nbs/06_evaluate.ipynb #1652b970
+# %% ../nbs/06_evaluate.ipynb #bd946917
 def _ratio(a, b):
     return np.divide(a, b, out=np.full(np.shape(b), np.nan), where=np.asarray(b)>0)
 
+# %% ../nbs/06_evaluate.ipynb #d80d694a
 def _confusion(y, p):
     "Faces of class i that were called j (k, k)"
     k = p.shape[1]
     return np.bincount(y*k+p.argmax(1), minlength=k*k).reshape(k,k)
 
+# %% ../nbs/06_evaluate.ipynb #6ae38e7f
 def _f1_width(cm, level):
     "Half the width of the interval of each class's F1 (k,), from the confusion matrix"
     faces,called,hits = cm.sum(1),cm.sum(0),np.diag(cm)
@@ -430,7 +442,7 @@ def report(
     fig.tight_layout()
     plt.show()
 
-# %% ../nbs/06_evaluate.ipynb #a503a1e1
+# %% ../nbs/06_evaluate.ipynb #58067302
 def metrics_record(
     y_true, # Labels (N,)
     y_prob, # Probabilities (N, n_classes)
@@ -441,6 +453,7 @@ def metrics_record(
     rows = metrics_table(y_true, y_prob, classes, **kw).to_dict('index')
     return {m:{k:v for k,v in row.items() if v==v} for m,row in rows.items()}
 
+# %% ../nbs/06_evaluate.ipynb #644b0c98
 def record_metrics(
     name:str, # Of the model
     faces, # The `Faces` that were judged, with their true labels
@@ -457,7 +470,7 @@ def record_metrics(
         with open(path, 'a', encoding='utf-8') as f: f.write(json.dumps(line)+'\n')
     return metrics_table(faces.labels, y_prob, faces.classes, **kw)
 
-# %% ../nbs/06_evaluate.ipynb #eb514185
+# %% ../nbs/06_evaluate.ipynb #c8880c3a
 def _flat(x): return np.asarray(x).reshape(len(x),-1).astype(np.float32)/255
 
 class _Baseline:
@@ -471,6 +484,7 @@ class _Baseline:
         out[:,self.model.classes_] = self.model.predict_proba(_flat(x))
         return out
 
+# %% ../nbs/06_evaluate.ipynb #8531a58c
 def majority_baseline(
     faces, # `Faces` to train on
 )->_Baseline: # Has `predict_proba(x)`

@@ -1,27 +1,27 @@
 """Probabilities for training faces by networks that did not see them
 
-    python studies/fold_models.py nano small
+    python studies/fold_models.py nano_s0 small_s1
 
 `release.py` chooses `tau` and temperature on them, so that neither is chosen on PublicTest. The
 training faces are cut into folds, all duplicates of a photo in one fold. For each fold the run is
 trained on the other folds by its recipe in `train_models.py`, its teachers as well, and the network
 answers for the fold left out. Two cheaper variants, both recorded in the file: `--epochs-share .5`
-shortens every recipe, and `--no-teachers` trains the run alone (its confidence then differs from
-that of a student, so only `tau` is taken from such a file).
+shortens every recipe, and `--teachers small_plain_s0 nano_plain_s0` keeps only these. A student
+without any teacher (`--teachers` and no name) has another confidence than the run itself, so only
+`tau` is taken from such a file.
 
 Folders lie in FER_RUNS (default `runs/` beside this script) under `folds/`; a killed run goes on.
 """
-import argparse, json, os
+import argparse, json
 from pathlib import Path
 
 import numpy as np
-from fer_nbdev.core import Faces
 from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split, find_duplicates
 from fer_nbdev.train import Distill, fit_recipe, get_recipe, predict_faces
-from train_models import RUNS
+from train_models import RUNS, run_names, settings
 
-FOLDER = Path(os.environ.get('FER_RUNS', Path(__file__).parent/'runs'))/'folds'
+FOLDER = RUNS/'folds'
 
 
 def fold_numbers(faces, n_folds, seed=0):
@@ -42,35 +42,43 @@ def fold_numbers(faces, n_folds, seed=0):
 def without_fold(faces, left_out):
     "The same faces: those of the fold are `valid`, the others `train`"
     split = np.where(left_out, 'valid', 'train')
-    return Faces(faces.images, faces.labels, split, faces.votes, faces.masks, faces.info,
-                 faces.classes, f'{faces.name} in folds')
+    return faces.replace(split=split, name=f'{faces.name} in folds')
 
 
-def train_run(name, faces, folder, runs, epochs_share=1., teachers=True):
+def teachers_of(name, only=None, runs=settings):
+    "The runs whose networks teach the run `name`; `only` these if names are given"
+    every = [r for line in runs(name).get('teachers', ()) for r in run_names(line)]
+    return every if only is None else [r for r in every if r in only]
+
+
+def train_run(name, faces, folder, epochs_share=1., only=None, runs=settings):
     "The network that the run `name` ends with on `faces`, after its teachers"
-    settings = dict(runs[name])
-    taught_by = settings.pop('teachers', ())
-    if settings.pop('published', False) or settings.pop('classes', None):
+    s = {k:v for k,v in runs(name).items() if k!='teachers'}
+    if s.pop('published', False) or s.pop('classes', None):
         raise ValueError(f"{name}: a run on other faces or classes is not released: no folds")
-    recipe = get_recipe(settings.pop('recipe'), **{k:v for k,v in settings.items() if k!='seed'})
+    seed = s.pop('seed', 0)
+    recipe = get_recipe(s.pop('recipe'), **s)
     recipe['epochs'] = max(1, round(epochs_share*recipe['epochs']))
-    networks = [train_run(t, faces, folder, runs, epochs_share) for t in taught_by if teachers]
+    networks = [train_run(t, faces, folder, epochs_share, only, runs)
+                for t in teachers_of(name, only, runs)]
     cbs = [Distill(networks)] if networks else []
-    return fit_recipe(faces, recipe, folder/name, seed=settings.get('seed', 0), cbs=cbs).model
+    return fit_recipe(faces, recipe, folder/name, seed=seed, cbs=cbs).model
 
 
-def out_of_fold(name, faces, runs=RUNS, n_folds=3, folder=FOLDER, epochs_share=1., teachers=True):
+def out_of_fold(name, faces, n_folds=3, folder=FOLDER, epochs_share=1., only=None, runs=settings):
     "Train the networks of all folds and write `<name>.npz`; return its path"
-    fold = fold_numbers(faces, n_folds)
-    kind = f"{n_folds}-{epochs_share:g}-{'taught' if teachers else 'alone'}"
+    fold,teachers = fold_numbers(faces, n_folds),teachers_of(name, only, runs)
+    kind = f'{n_folds}-{epochs_share:g}'
+    if only is not None: kind += '-'+('-'.join(teachers) or 'alone')
     y_prob = np.zeros((len(faces),len(faces.classes)), np.float32)
     for k in range(n_folds):
         print(f'{name}: fold {k+1} of {n_folds}', flush=True)
-        part = folder/kind/str(k)
-        model = train_run(name, without_fold(faces, fold==k), part, runs, epochs_share, teachers)
+        held_out = without_fold(faces, fold==k)
+        model = train_run(name, held_out, folder/kind/str(k), epochs_share, only, runs)
         y_prob[fold==k] = predict_faces(model, faces.images[fold==k])
+    alone = not teachers and bool(teachers_of(name, None, runs))
     about = dict(run=name, n_folds=n_folds, epochs_share=epochs_share, teachers=teachers,
-                 data=faces.name, fingerprint=faces.fingerprint)
+                 alone=alone, data=faces.name, fingerprint=faces.fingerprint)
     path = folder/f'{name}.npz'
     part = path.with_suffix('.part')
     with open(part, 'wb') as f:
@@ -103,11 +111,11 @@ def training_faces():
 
 if __name__=='__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument('runs', nargs='+', choices=list(RUNS), metavar='RUN')
+    p.add_argument('runs', nargs='+', metavar='RUN')
     p.add_argument('--folds', type=int, default=3)
     p.add_argument('--epochs-share', type=float, default=1.)
-    p.add_argument('--no-teachers', action='store_true')
+    p.add_argument('--teachers', nargs='*', metavar='RUN')
     a = p.parse_args()
+    names = [r for line in a.runs for r in run_names(line)]
     faces = training_faces()
-    for name in a.runs:
-        print(out_of_fold(name, faces, RUNS, a.folds, FOLDER, a.epochs_share, not a.no_teachers))
+    for name in names: print(out_of_fold(name, faces, a.folds, FOLDER, a.epochs_share, a.teachers))

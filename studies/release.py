@@ -1,4 +1,4 @@
-"""Turn finished runs into packaged files: `python studies/release.py small nano`, or `small=RUN`
+"""Turn finished runs into packaged files: `python studies/release.py small=small_s1 nano=nano_s0`
 
 Two numbers are set after training, by cross-validation on the training split alone:
 `fold_models.py` gives probabilities for training faces by networks that did not see them.
@@ -11,7 +11,7 @@ Two numbers are set after training, by cross-validation on the training split al
 The half-precision weights go to `fer_nbdev/weights/`, the same weights as ONNX, and what the file
 gets on `valid` to `results/<name>_release.json`. Nothing here sees `test`.
 """
-import json, os, sys
+import json, sys
 from pathlib import Path
 
 import fer_nbdev
@@ -27,9 +27,9 @@ from fold_models import FOLDER, read_folds
 from ledger import HERE, _digest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
+from train_models import RUNS
 
 RESULTS,WEIGHTS = HERE/'results',Path(fer_nbdev.__file__).parent/'weights'
-RUNS = Path(os.environ.get('FER_RUNS', HERE/'runs'))
 TAUS = (0,.1,.2,.3,.4,.5)
 ACCURACY,MACRO_F1 = 0,2 # columns of `_influences`
 
@@ -103,7 +103,7 @@ def release(name, run, train, valid):
     prior = train.counts/len(train)
     y_true,y_prob,about = read_folds(run, train, FOLDER)
     choice = cross_validated_choice(y_true, y_prob, prior)
-    if not about['teachers']: choice['temperature'] = 1. # a student's confidence is its own
+    if about['alone']: choice['temperature'] = 1. # a student's confidence is its own
     path,classes = WEIGHTS/f'{name}.safetensors',meta['classes'].split(',')
     more = {k:v for k,v in meta.items() if k not in ('name','classes')}
     more.update(tau=choice['tau'], temperature=choice['temperature'])

@@ -1,5 +1,5 @@
 "Every look at PrivateTest is in the ledger before it is shown; tau and temperature come from folds"
-import hashlib, json, shutil
+import json, shutil
 
 import numpy as np
 import pytest
@@ -272,39 +272,66 @@ RUNS = dict(one=dict(recipe='nano', model='cifar_cnn', epochs=4, vote_weight=0.,
             other=dict(recipe='nano', published=True))
 
 
-def test_out_of_fold_on_drawn_faces(studies, tmp_path):
+@pytest.fixture
+def folds(studies, monkeypatch):
+    "The script with a small plan of runs"
+    import fold_models
+    monkeypatch.setattr(fold_models, 'run_names', lambda line: [line])
+    return fold_models
+
+
+def test_out_of_fold_on_drawn_faces(folds, tmp_path):
     "Each face is answered by a network that did not train on it, and all is recorded"
-    from fold_models import out_of_fold, read_folds
     from fer_nbdev.models import create_model, load_weights
     from fer_nbdev.train import predict_faces
     train = synthetic_faces(400, random_state=1).subset('train')
-    path = out_of_fold('two', train, RUNS, 2, tmp_path, epochs_share=.5)
-    y,p,about = read_folds('two', train, tmp_path)
+    def make(): return folds.out_of_fold('two', train, 2, tmp_path, .5, None, RUNS.get)
+    with np.load(make()) as d: fold = d['fold']
+    y,p,about = folds.read_folds('two', train, tmp_path)
     assert (y==train.labels).all() and np.allclose(p.sum(1), 1, atol=1e-4)
-    assert (about['n_folds'], about['epochs_share'], about['teachers'])==(2, .5, True)
-    with np.load(path) as d: fold = d['fold']
+    assert (about['n_folds'], about['epochs_share'], about['teachers'])==(2, .5, ['one'])
+    assert not about['alone']
     for k in (0,1):
         for run,epochs in (('one',2),('two',1)):
-            record = json.loads((tmp_path/'2-0.5-taught'/str(k)/run/'record.json').read_text())
+            record = json.loads((tmp_path/'2-0.5'/str(k)/run/'record.json').read_text())
             assert record['recipe']['epochs']==epochs
         model = create_model('cifar_cnn')
-        load_weights(model, tmp_path/'2-0.5-taught'/str(k)/'two'/'model.safetensors')
+        load_weights(model, tmp_path/'2-0.5'/str(k)/'two'/'model.safetensors')
         assert np.allclose(predict_faces(model, train.images[fold==k]), p[fold==k], atol=1e-2)
-    before = hashlib.sha256(p.tobytes()).hexdigest()
-    out_of_fold('two', train, RUNS, 2, tmp_path, epochs_share=.5) # finished: not trained again
-    assert hashlib.sha256(read_folds('two', train, tmp_path)[1].tobytes()).hexdigest()==before
+    make() # finished runs are not trained again
+    assert (folds.read_folds('two', train, tmp_path)[1]==p).all()
 
 
-def test_folds_of_other_faces_are_refused(studies, tmp_path):
-    from fold_models import read_folds, train_run
+def test_a_student_without_its_teachers_is_alone(folds, tmp_path):
+    train = synthetic_faces(400, random_state=1).subset('train')
+    folds.out_of_fold('two', train, 2, tmp_path, .5, [], RUNS.get)
+    assert folds.read_folds('two', train, tmp_path)[2]['alone']
+    assert not (tmp_path/'2-0.5-alone/0/one').exists()
+
+
+def test_runs_of_the_plan_are_understood(studies):
+    "All runs that are to be released, their teachers included, have recipes for their folds"
+    from fer_nbdev.train import get_recipe
+    from fold_models import run_names, settings, teachers_of
+    for name in [r for line in ('nano','small') for r in run_names(line)]:
+        teachers = teachers_of(name)
+        assert teachers and len(set(teachers))==len(teachers)
+        assert teachers_of(name, teachers[:1])==teachers[:1] and teachers_of(name, [])==[]
+        for t in (name,*teachers):
+            s = {k:v for k,v in settings(t).items() if k not in ('teachers','seed')}
+            assert get_recipe(s.pop('recipe'), **s)['epochs']>=1
+
+
+def test_folds_of_other_faces_are_refused(folds, tmp_path):
     train = synthetic_faces(60, random_state=1).subset('train')
     with pytest.raises(ValueError, match='two.npz is missing: run fold_models.py two'):
-        read_folds('two', train, tmp_path)
+        folds.read_folds('two', train, tmp_path)
     np.savez(tmp_path/'two.npz', y_true=train.labels, y_prob=np.zeros((len(train),7)),
              about=json.dumps(dict(fingerprint='abc')))
-    with pytest.raises(ValueError, match='made on other faces'): read_folds('two', train, tmp_path)
+    with pytest.raises(ValueError, match='made on other faces'):
+        folds.read_folds('two', train, tmp_path)
     with pytest.raises(ValueError, match='other: a run on other faces'):
-        train_run('other', train, tmp_path, RUNS)
+        folds.train_run('other', train, tmp_path, runs=RUNS.get)
 
 
 def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
@@ -317,7 +344,7 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     train,valid = faces.subset('train'),faces.subset('valid')
     run = dict(recipe='nano', epochs=1, bs=32, vote_weight=0., ema_decay=None)
     model = fit_recipe(faces[faces.split!='test'], path=tmp_path/'nano_s1', **run).model
-    out_of_fold('nano_s1', train, dict(nano_s1=run), 2, tmp_path/'folds')
+    out_of_fold('nano_s1', train, 2, tmp_path/'folds', runs=dict(nano_s1=run).get)
     for k in ('WEIGHTS','RESULTS','RUNS'): monkeypatch.setattr(r, k, tmp_path)
     monkeypatch.setattr(r, 'FOLDER', tmp_path/'folds')
     r.release('nano', 'nano_s1', train, valid)
