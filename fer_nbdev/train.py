@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['AUGMENT', 'RECIPES', 'TensorFace', 'FaceData', 'FaceDL', 'random_affine', 'random_light', 'random_erase',
            'random_noise', 'random_blur', 'random_lowres', 'jpeg_copy', 'random_jpeg', 'ToFloat', 'Augment', 'face_dls',
-           'has_native_bf16', 'PlainTensors', 'EMA', 'VoteHead', 'Distill', 'split_params', 'fer_learner', 'get_recipe',
-           'run_record', 'atomic_save', 'Checkpoint', 'RunLog', 'MLflowCallback', 'EarlyStop', 'fit_recipe',
-           'predict_faces']
+           'has_native_bf16', 'PlainTensors', 'EMA', 'VoteHead', 'Distill', 'StopDiverged', 'split_params',
+           'fer_learner', 'get_recipe', 'run_record', 'atomic_save', 'Checkpoint', 'RunLog', 'MLflowCallback',
+           'EarlyStop', 'fit_recipe', 'predict_faces']
 
 # %% ../nbs/11_train.ipynb #f6233fb4
 from .core import require
@@ -16,10 +16,11 @@ from .core import require
 require('train', 'fastai')
 
 # %% ../nbs/11_train.ipynb #4607f53c
-import copy, difflib, hashlib, inspect, io, json, math, operator, os, platform, random, time
-from contextlib import suppress
+import copy, difflib, hashlib, inspect, io, json, math, os, pickle, platform, random, socket, time
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
+from numbers import Integral, Real
 from pathlib import Path
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from matplotlib.figure import Figure
 from .core import EMOTIONS, Faces
 from .evaluate import plot_confusion
 from .losses import create_loss
-from .models import create_model, save_weights
+from .models import create_model, save_weights, _atomic_write
 from .resample import sampling_weights
 
 # %% ../nbs/11_train.ipynb #011e59bb
@@ -69,34 +70,40 @@ class FaceData:
         self.size = tuple(self.images.shape[1:]) # (H, W)
     def __len__(self): return len(self.images)
     def __getitem__(self, i):
+        if np.ndim(i): return self._rows(torch.as_tensor(i))
         x = TensorFace(self.images[i][None])
         return (x,) if self.labels is None else (x, TensorCategory(self.labels[i]))
+    def _rows(self, i):
+        labels = None if self.labels is None else self.labels[i]
+        return FaceData(self.images[i], labels, list(self.vocab), split_idx=self.split_idx)
+    def new_empty(self): return self._rows(slice(0))
     def decode(self, b, full=True):
         "Class positions to class names"
         x,*y = b
         return (x, *[Category(self.vocab[int(o)]) for o in y])
-    def new_empty(self):
-        labels = None if self.labels is None else self.labels[:0]
-        return FaceData(self.images[:0], labels, list(self.vocab), split_idx=self.split_idx)
+
+# %% ../nbs/11_train.ipynb #b2c3d4e6
+@patch(as_prop=True)
+def items(self:FaceData): return self
+@patch(as_prop=True)
+def iloc(self:FaceData): return self
+
+@patch
+@contextmanager
+def set_split_idx(self:FaceData, i): # 0 to augment, 1 not to
+    "Another `split_idx` for as long as the context lasts"
+    before,self.split_idx = self.split_idx,i
+    try: yield self
+    finally: self.split_idx = before
 
 # %% ../nbs/11_train.ipynb #a454f8ad
 class FaceDL(TfmdDL):
     "Batches by index out of a `FaceData`: no file, no worker"
     def __init__(self, dataset, bs=128, weights=None, **kwargs):
-        if not isinstance(dataset, FaceData): dataset = self._data(dataset)
+        if not isinstance(dataset, FaceData): dataset = _face_data(dataset)
         self.weights,self.ix = weights,None
         kwargs['num_workers'] = 0
         super().__init__(dataset, bs=bs, **kwargs)
-
-    def _data(self, items): # `Faces` or uint8 array (N, H, W) or a list of (H, W)
-        if isinstance(items, Faces):
-            return FaceData(items.images, items.labels, items.classes, split_idx=1)
-        if isinstance(items, (list,tuple,L)): items = np.stack([np.asarray(o) for o in items])
-        x = np.asarray(items)
-        if x.ndim!=3 or x.dtype!=np.uint8:
-            raise ValueError(f"faces to predict: {x.dtype} of shape {x.shape}, expected uint8 of "
-                             "shape (N, H, W)")
-        return FaceData(x, split_idx=1)
 
     def do_item(self, s): return 0 if s is None else s
     def do_batch(self, b):
@@ -112,16 +119,35 @@ class FaceDL(TfmdDL):
 
     def new(self, dataset=None, cls=None, **kwargs):
         if dataset is None: kwargs.setdefault('weights', self.weights)
-        elif not isinstance(dataset, FaceData): dataset = self._like_mine(self._data(dataset))
+        elif not isinstance(dataset, FaceData): dataset = _face_data(dataset, self.dataset)
         return super().new(dataset, cls, **kwargs)
 
-    def _like_mine(self, new): # faces of another size would be scored, and badly
-        (h,w),(mine_h,mine_w) = new.size,self.dataset.size
-        if new.size!=self.dataset.size:
-            raise ValueError(f"faces to predict: {h}x{w} pixels, expected {mine_h}x{mine_w} as in "
-                             "training; resize them")
-        new.vocab = self.dataset.vocab
-        return new
+# %% ../nbs/11_train.ipynb #c3d4e5f7
+def _face_data(items, like=None): # `Faces`, uint8 array (N, H, W) or list of (H, W)
+    if isinstance(items, (list,tuple,L)): items = np.stack([np.asarray(o) for o in items])
+    labels,vocab = None,EMOTIONS if like is None else like.vocab
+    if isinstance(items, Faces):
+        if like is None: vocab = items.classes
+        items,labels = items.images,_labels_in(items, vocab)
+    x = np.asarray(items)
+    if x.ndim!=3 or x.dtype!=np.uint8:
+        raise ValueError(f"faces to predict: {x.dtype} of shape {x.shape}, expected uint8 of "
+                         "shape (N, H, W)")
+    if like is not None and x.shape[1:]!=like.size:
+        (h,w),(mine_h,mine_w) = x.shape[1:],like.size
+        raise ValueError(f"faces to predict: {h}x{w} pixels, expected {mine_h}x{mine_w} as in "
+                         "training; resize them")
+    return FaceData(x, labels, vocab, split_idx=1)
+
+# %% ../nbs/11_train.ipynb #d4e5f6a8
+def _labels_in(faces, vocab): # positions in `vocab` of the faces' classes
+    unknown = [c for c in faces.classes if c not in vocab and (faces.emotions==c).any()]
+    if unknown:
+        n,known = np.isin(faces.emotions, unknown).sum(),[c for c in vocab if c in faces.classes]
+        raise ValueError(f"faces to predict: {n:,} of the classes {unknown}, which this learner "
+                         f"does not know; leave them out: faces.with_classes({known})")
+    position = {c: i for i,c in enumerate(vocab)}
+    return np.array([position.get(c, -1) for c in faces.classes])[faces.labels]
 
 # %% ../nbs/11_train.ipynb #ca31f99f
 def random_affine(
@@ -302,6 +328,45 @@ class Augment(Transform):
         for step in self.steps: x = step(x)
         return TensorFace(x)
 
+# %% ../nbs/11_train.ipynb #e5f6a7b9
+def _train_valid(faces):
+    n_test = (faces.split=='test').sum()
+    if n_test: raise ValueError(f"{n_test:,} faces of 'test' given to a learner; leave them out: "
+                                "faces[faces.split!='test']")
+    train,valid = faces.subset('train'),faces.subset('valid')
+    if train.not_a_face.all():
+        raise ValueError(f"all {len(train):,} faces of 'train' are marked as no face "
+                         "(info.not_a_face), so there is nothing to learn from; mend that column")
+    if train.not_a_face.any():
+        print(f"Left out of training: {train.not_a_face.sum():,} rows that are not a face")
+    return train[~train.not_a_face],valid
+
+# %% ../nbs/11_train.ipynb #a7b8c9db
+_LIMITS = dict(epochs=(1,math.inf), bs=(1,math.inf), seed=(0,2**32-1), patience=(1,math.inf),
+               lr=(0.,math.inf), wd=(0.,math.inf), mixup=(0.,math.inf), vote_weight=(0.,math.inf),
+               ema_decay=(0.,.99999), balance_power=(0.,1.)) # whole numbers in the first line
+
+def _check_numbers(**settings):
+    "`settings` with plain numbers; a ValueError for one that is outside of its limits"
+    for k,v in settings.items():
+        if k not in _LIMITS or (v is None and k not in ('epochs','bs','lr')): continue
+        low,high = _LIMITS[k]
+        kind,name = (int,'a whole number') if isinstance(low, int) else (float,'a number')
+        number = isinstance(v, Integral if kind is int else Real) and not isinstance(v, bool)
+        if not number or not low<=v<=high or not math.isfinite(v):
+            limits = f"{low} or more" if high==math.inf else f"from {low} to {high}"
+            raise ValueError(f"{k}={v!r}: expected {name}, {limits}")
+        settings[k] = kind(v)
+    return settings
+
+# %% ../nbs/11_train.ipynb #c9daebfd
+def _augment(settings):
+    if not settings: return []
+    try: return [Augment(**settings)]
+    except TypeError as e:
+        raise ValueError(f"augment={settings!r}: {e}; expected None or a dict of some of "
+                         f"{sorted(AUGMENT)}") from None
+
 # %% ../nbs/11_train.ipynb #08c86e6b
 def face_dls(
     faces:Faces, # With splits 'train' and 'valid'
@@ -311,24 +376,19 @@ def face_dls(
     device=None, # Default: a GPU if there is one
 )->DataLoaders: # `train` shuffled or drawn, augmented; `valid` in order
     "fastai `DataLoaders` of `faces`; a ValueError for `test` faces or batches larger than the data"
-    n_test = (faces.split=='test').sum()
-    if n_test: raise ValueError(f"{n_test:,} faces of 'test' given to a learner; leave them out: "
-                                "faces[faces.split!='test']")
-    train,valid = faces.subset('train'),faces.subset('valid')
-    if train.not_a_face.any():
-        print(f"Left out of training: {train.not_a_face.sum():,} rows that are not a face")
-        train = train[~train.not_a_face]
+    bs,power = _check_numbers(bs=bs, balance_power=balance_power).values()
+    train,valid = _train_valid(faces)
     if bs>len(train): raise ValueError(f"bs={bs} is larger than the training data, {len(train)} "
                                        "faces; choose a smaller bs")
-    weights = None if balance_power is None else sampling_weights(train.labels, balance_power)
+    weights = None if power is None else sampling_weights(train.labels, power)
     votes = train.votes
     if votes is not None:
         votes = (votes/np.maximum(votes.sum(1,keepdims=True), 1)).astype(np.float32)
-    tfms = [ToFloat()]+([Augment(**augment)] if augment else [])
+    tfms = [ToFloat(), *_augment(augment)] # `Augment` leaves alone what is not for training
     t = FaceDL(FaceData(train.images, train.labels, faces.classes, votes, 0), bs, weights,
                shuffle=True, drop_last=True, after_batch=tfms, device=device)
     v = FaceDL(FaceData(valid.images, valid.labels, faces.classes, None, 1), 2*bs,
-               after_batch=[ToFloat()], device=device)
+               after_batch=tfms, device=device)
     device = device or torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     return DataLoaders(t, v, device=device)
 
@@ -411,12 +471,13 @@ class VoteHead(Callback):
     def before_fit(self):
         self._detach() # an interrupt left it attached
         votes = self.dls.train.dataset.votes
-        self.run = _active(self) and votes is not None
+        self.run = _active(self) and votes is not None and self.opt is not None
         if not self.run: return
         head = getattr(self.model, 'head', None)
         if head is None:
-            raise ValueError(f"vote_weight={self.weight}: {type(self.model).__name__} has no `head` to "
-                             "share features with; use nano, small or base, or vote_weight=0")
+            name = type(self.model).__name__
+            raise ValueError(f"vote_weight={self.weight}: {name} has no `head` to share features "
+                             "with; use nano, small or base, or vote_weight=0")
         if not self.layer: self.layer = nn.Linear(head.in_features, votes.shape[1])
         self._attach(head)
 
@@ -451,7 +512,9 @@ def after_fit(self:VoteHead):
     self._detach()
 
 # %% ../nbs/11_train.ipynb #6a0c1125
-def _digest(model): return hashlib.sha256(b''.join(v.cpu().numpy().tobytes() for v in model.state_dict().values())).hexdigest()[:12]
+def _digest(model):
+    values = (v.cpu().numpy().tobytes() for v in model.state_dict().values())
+    return hashlib.sha256(b''.join(values)).hexdigest()[:12]
 
 class Distill(Callback):
     "While training, also learn the mean answer of trained networks to the same augmented faces"
@@ -461,18 +524,44 @@ class Distill(Callback):
         weight=.7, # Their share of the loss, from 0 to 1
     ):
         self.teachers,self.weight = list(teachers),weight
-        if not self.teachers or not 0<=weight<=1: raise ValueError(f"Distill: {len(self.teachers)} teachers with a weight of {weight}; it takes one or more, and a weight from 0 to 1")
-        self.about = dict(weight=weight, teachers=[_digest(t) for t in self.teachers]) # for the record: with others it is another run
+        if not self.teachers or not 0<=weight<=1:
+            raise ValueError(f"Distill: {len(self.teachers)} teachers with a weight of {weight}; "
+                             "it takes one or more, and a weight from 0 to 1")
+        # for the record: with others it is another run
+        self.about = dict(weight=weight, teachers=[_digest(t) for t in self.teachers])
     def before_fit(self):
         self.run = _active(self)
         for t in self.teachers: t.to(self.dls.device, memory_format=torch.channels_last).eval()
     def after_loss(self):
         if not self.training: return
-        x,device = self.xb[0],self.xb[0].device.type
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=has_native_bf16(device)):
-            answer = torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
-        if answer.shape!=self.pred.shape: raise ValueError(f"the teachers answer for {answer.shape[1]} classes, the network for {self.pred.shape[1]}; both must be trained for the same")
-        self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*F.cross_entropy(self.pred, answer)
+        answer = self._answer(self.xb[0])
+        k,mine = answer.shape[1],self.pred.shape[1]
+        if k!=mine:
+            raise ValueError(f"the teachers answer for {k} classes, the network for {mine}; both "
+                             "must be trained for the same")
+        taught = F.cross_entropy(self.pred, answer)
+        self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*taught
+    def _answer(self, x): # (N, n_classes), the teachers' mean
+        device = x.device.type
+        bf16 = torch.autocast(device, torch.bfloat16, enabled=has_native_bf16(device))
+        with torch.no_grad(), bf16:
+            return torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
+
+# %% ../nbs/11_train.ipynb #fcadbec1
+class StopDiverged(Callback):
+    "A ValueError when loss or weights are no longer finite, before anything is written"
+    order = 80 # after all that adds to the loss, before `Checkpoint`
+    def before_fit(self): self.run = _active(self)
+    def after_loss(self):
+        if self.training and not self.loss_grad.isfinite(): self._stop(f"loss is {self.loss_grad}")
+    def after_train(self):
+        for k,v in self.model.state_dict().items():
+            if not v.isfinite().all(): self._stop(f"weights '{k}' are not finite")
+    def _stop(self, what):
+        rate = self.opt.hypers[-1]['lr']
+        raise ValueError(f"the run diverged in epoch {self.epoch}: its {what}, at a rate of "
+                         f"{rate:.2g}. Start again with a lower lr, in another folder; what was "
+                         "written in the epochs before is kept")
 
 # %% ../nbs/11_train.ipynb #0dffcf13
 def split_params(
@@ -507,22 +596,24 @@ def fer_learner(
     **kwargs, # More for fastai's Learner
 )->Learner: # With accuracy, balanced accuracy and macro-F1
     "fastai `Learner` on in-memory faces, with accuracy, balanced accuracy and macro-F1 as metrics"
-    if seed is not None: set_seed(seed)
+    settings = _check_numbers(mixup=mixup, ema_decay=ema_decay, vote_weight=vote_weight)
+    wd,seed = _check_numbers(wd=wd, seed=seed).values()
     if vote_weight and mixup:
         raise ValueError("vote_weight and mixup: a blend of two faces has no votes of its own; "
                          "set one of them to 0")
+    if seed is not None: set_seed(seed)
     if isinstance(model, str):
         model = create_model(model, n_classes=len(faces.classes), weights=weights)
     dls = face_dls(faces, bs, augment, balance_power, device)
     if isinstance(loss, str):
         counts = np.bincount(dls.train_ds.labels, minlength=len(faces.classes))
         loss = create_loss(loss, counts=counts, **(loss_args or {}))
-    settings = dict(ema_decay=ema_decay, mixup=mixup, vote_weight=vote_weight)
-    cbs = [_CALLBACKS[k](v) for k,v in settings.items() if v]
+    kwargs = {k: v.item() if isinstance(v, np.generic) else v for k,v in kwargs.items()}
+    cbs = [PlainTensors(bf16), StopDiverged(), *(_CALLBACKS[k](v) for k,v in settings.items() if v)]
     return Learner(dls, model.to(memory_format=torch.channels_last), loss_func=loss, opt_func=Adam,
                    metrics=[accuracy, BalancedAccuracy(), F1Score(average='macro')], wd=wd,
-                   splitter=split_params, path=Path(path),
-                   cbs=[PlainTensors(bf16), *cbs, *kwargs.pop('cbs', [])], **kwargs)
+                   splitter=split_params, path=Path(path), cbs=[*cbs, *kwargs.pop('cbs', [])],
+                   **kwargs)
 
 # %% ../nbs/11_train.ipynb #9ba6493c
 _OURS = dict(lr=4e-3, schedule='one_cycle', bs=128, augment=AUGMENT, ema_decay=.998, vote_weight=.5,
@@ -539,23 +630,44 @@ RECIPES = dict(
 def get_recipe(
     name, # One of `RECIPES`, or a dict
     **changes, # Settings to change, such as `epochs=5`
-)->dict: # A copy with the changes
+)->dict: # A copy with the changes, of plain numbers and names
     "A copy of a recipe with `changes`; a ValueError for what no run can do"
-    if isinstance(name, str):
-        if name not in RECIPES: raise ValueError(f"unknown recipe '{name}', did you mean {difflib.get_close_matches(name, RECIPES, 2) or list(RECIPES)}? There are {list(RECIPES)}")
+    if not isinstance(name, dict):
+        if name not in list(RECIPES):
+            near = difflib.get_close_matches(str(name), RECIPES, 2) or list(RECIPES)
+            raise ValueError(f"unknown recipe {name!r}, did you mean {near}? There are "
+                             f"{list(RECIPES)}")
         name = RECIPES[name]
-    recipe = {**copy.deepcopy(name), **changes}
-    known = {'epochs','lr','schedule','patience',*inspect.signature(fer_learner).parameters}-{'faces','seed','device','path','kwargs'}
+    recipe = {**name, **changes}
+    _check_settings(recipe)
+    return _check_numbers(**_plain_data(recipe))
+
+# %% ../nbs/11_train.ipynb #adbecfd2
+_RUN = ('epochs','lr','schedule','patience') # the settings of a run; the others are the learner's
+
+def _check_settings(recipe):
+    learner = set(inspect.signature(fer_learner).parameters)
+    known = sorted({*_RUN,*learner}-{'faces','seed','device','path','kwargs'})
     for k in recipe:
-        if k not in known: raise ValueError(f"unknown setting '{k}' in the recipe, did you mean {difflib.get_close_matches(k, known, 2) or sorted(known)}?")
+        if k in known: continue
+        raise ValueError(f"unknown setting '{k}' in the recipe, did you mean "
+                         f"{difflib.get_close_matches(k, known, 2) or known}?")
     for k in ('model','epochs','lr','schedule'):
         if k not in recipe: raise ValueError(f"the recipe lacks '{k}'")
-    try: json.dumps(recipe)
-    except TypeError as e: raise ValueError(f"recipe: {e}, and could not be recorded. It holds names and numbers, such as loss='focal', loss_args=dict(gamma=2)") from None
     shape,patience = recipe['schedule'],recipe.get('patience')
-    if shape not in ('flat','one_cycle'): raise ValueError(f"schedule: {shape!r}, expected 'flat' or 'one_cycle'")
-    if patience and shape!='flat': raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule short of its low rates; it is for schedule='flat'")
-    return recipe
+    if shape not in ('flat','one_cycle'):
+        raise ValueError(f"schedule: {shape!r}, expected 'flat' or 'one_cycle'")
+    if patience is not None and shape!='flat':
+        raise ValueError(f"patience={patience}: stopping early would cut a '{shape}' schedule "
+                         "short of its low rates; it is for schedule='flat'")
+
+# %% ../nbs/11_train.ipynb #bcefd0e3
+def _plain_data(recipe): # as it will be read from its record: plain numbers, lists, a copy
+    def number(v):
+        if isinstance(v, np.generic): return v.item()
+        raise ValueError(f"recipe: a {type(v).__name__} could not be recorded. It holds names and "
+                         "numbers, such as loss='focal', loss_args=dict(gamma=2)")
+    return json.loads(json.dumps(recipe, default=number))
 
 # %% ../nbs/11_train.ipynb #8d51f101
 def run_record(
@@ -579,15 +691,18 @@ def run_record(
 
 # %% ../nbs/11_train.ipynb #ce1e72c7
 def _random_state(dls):
-    np_state = np.random.get_state()
-    return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], python=random.getstate(),
-                numpy=[np_state[0], np_state[1].tolist(), *np_state[2:]], loader=dls.train.rng.getstate())
+    name,keys,*rest = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return dict(torch=torch.get_rng_state(), cuda=cuda, python=random.getstate(),
+                numpy=[name, keys.tolist(), *rest], loader=dls.train.rng.getstate())
 
 def _set_random_state(dls, s):
     torch.set_rng_state(s['torch'])
-    if s['cuda'] and len(s['cuda'])==torch.cuda.device_count(): torch.cuda.set_rng_state_all(s['cuda'])
+    if s['cuda'] and len(s['cuda'])==torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(s['cuda'])
     random.setstate(s['python'])
-    np.random.set_state((s['numpy'][0], np.array(s['numpy'][1], dtype=np.uint32), *s['numpy'][2:]))
+    name,keys,*rest = s['numpy']
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     dls.train.rng.setstate(s['loader'])
 
 # %% ../nbs/11_train.ipynb #2f704bdb
@@ -596,29 +711,25 @@ def atomic_save(
     path, # File to write
 ):
     "Write `obj` and a digest to `path` whole or not at all; an OSError tells of the old file"
-    path,data = Path(path),io.BytesIO()
-    part = path.with_name(path.name+'.part')
+    data = io.BytesIO()
     torch.save(obj, data)
-    try:
-        with part.open('wb') as f:
-            f.write(data.getbuffer())
-            f.write(hashlib.sha256(data.getbuffer()).digest())
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(path)
-    except OSError as e:
-        with suppress(OSError): part.unlink(missing_ok=True)
-        kept = 'the one from before is kept' if path.exists() else 'there is none yet'
-        raise OSError(f"checkpoint {path.absolute()} not written ({e}); {kept}. Make room or make "
-                      "the folder writable, then start the same command again") from None
+    data = data.getbuffer()
+    _atomic_write(Path(path), data, hashlib.sha256(data).digest())
 
 # %% ../nbs/11_train.ipynb #f7a9b1c5
+_PARTS = {'record','seconds','epoch','model','opt','random','callbacks'}
 def _read_checkpoint(path):
-    data = path.read_bytes()
+    def no(why):
+        return ValueError(f"{path.absolute()}: not a checkpoint ({why}); delete it to start anew")
+    try: data = path.read_bytes()
+    except OSError as e: raise no(e.strerror) from None
     if hashlib.sha256(data[:-32]).digest()!=data[-32:]:
-        raise ValueError(f"{path.absolute()}: not a checkpoint, cut short, or damaged (its digest "
-                         "does not fit); delete it to start anew")
-    return torch.load(io.BytesIO(data), weights_only=True, map_location='cpu')
+        raise no("cut short or damaged: its digest does not fit")
+    try: state = torch.load(io.BytesIO(data), weights_only=True, map_location='cpu')
+    except (pickle.UnpicklingError, RuntimeError) as e: raise no(type(e).__name__) from None
+    if not isinstance(state, dict): raise no(f"a {type(state).__name__}, expected a dict")
+    if not _PARTS<=state.keys(): raise no(f"it lacks {sorted(_PARTS-state.keys())}")
+    return state
 
 # %% ../nbs/11_train.ipynb #8f1dc996
 def _plain_opt(opt): # plain containers and numbers, which `torch.load` reads without running code
@@ -707,59 +818,115 @@ def after_epoch(self:Checkpoint):
 # %% ../nbs/11_train.ipynb #6c23833a
 class RunLog(CSVLogger):
     "fastai's CSVLogger for a run that may be continued at epoch `start`"
-    def __init__(self, fname='history.csv', start=0): super().__init__(fname); self.start = start
+    def __init__(self, fname='history.csv', start=0):
+        super().__init__(fname)
+        self.start = start
     def before_fit(self):
         if not _active(self): return
         path = self.path/self.fname
-        done = path.read_text().splitlines()[1:] if self.start and path.exists() else []
-        lines = [','.join(self.recorder.metric_names), *(l for l in done if l and int(l.split(',')[0])<self.start)]
-        part = path.with_name(path.name+'.part')
-        part.write_text('\n'.join(lines)+'\n')
-        part.replace(path) # at no moment are the old epochs gone
+        lines = [','.join(self.recorder.metric_names), *self._done(path)]
+        _atomic_write(path, ('\n'.join(lines)+'\n').encode()) # at no moment are the old epochs gone
         self.file = path.open('a')
         self.old_logger,self.learn.logger = self.logger,self._write_line
+    def _done(self, path): # the lines of the epochs that the checkpoint has learnt
+        lines = path.read_text(errors='replace').splitlines() if path.exists() else []
+        lines = lines[1:self.start+1]
+        if [l.split(',')[0] for l in lines]!=[str(i) for i in range(self.start)]:
+            raise ValueError(f"{path.absolute()}: expected the epochs 0 to {self.start-1} in its "
+                             "first column, as in the checkpoint beside it. Put the file back, or "
+                             "delete the checkpoint to start anew")
+        return lines
     def _write_line(self, log):
         if log[0]>=self.start: super()._write_line(log)
 
+# %% ../nbs/11_train.ipynb #e1f2a3b5
+def _try_lock(f): # an OSError if another has it
+    try: import fcntl
+    except ImportError: # Windows locks bytes: we take one far behind the text
+        import msvcrt
+        f.seek(1<<20)
+        msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
+    else: fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
+
+def _take_lock(path): # the open file, which holds the lock until it is closed
+    while True:
+        f = path.open('a+')
+        try: _try_lock(f)
+        except OSError:
+            raise RuntimeError(f"{path.parent.absolute()}: {path.read_text()} is training here; "
+                               "choose another path, or wait until it ends") from None
+        if path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat()): return f
+        f.close() # the one who had it has just deleted it
+
+# %% ../nbs/11_train.ipynb #f2a3b4c6
+@contextmanager
+def _locked(folder):
+    "Make `folder` and keep it to this process; a RuntimeError says who has it"
+    path = folder/'lock'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        f = _take_lock(path)
+    except OSError as e:
+        raise OSError(f"{folder.absolute()}: no run can be written here ({e.strerror or e}); "
+                      "choose another path") from None
+    try:
+        f.truncate(0)
+        f.write(f"process {os.getpid()} on {socket.gethostname()}")
+        f.flush()
+        yield
+    finally:
+        with suppress(OSError): path.unlink() # Windows keeps an open file, which does no harm
+        f.close()
+
 # %% ../nbs/11_train.ipynb #3e7b289c
 class MLflowCallback(Callback):
-    "Parameters, metrics by epoch, figures and weights of a run to MLflow, in `mlruns.db` beside the run; a continued run goes on in its own record"
+    "A run's parameters, metrics, figures and weights to MLflow, in `mlruns.db` beside the run"
     order = 95
     def __init__(self, record, start=0): self.record,self.start = record,start
     def before_fit(self):
         self.run = _active(self)
         if not self.run: return
         try: import mlflow
-        except ImportError: raise ImportError("track=True needs MLflow: pip install 'fer_nbdev[track]'") from None
+        except ImportError:
+            raise ImportError("track=True needs MLflow: pip install 'fer_nbdev[track]'") from None
         self.mlflow,path = mlflow,Path(self.learn.path).absolute()
-        mlflow.set_tracking_uri(f"sqlite:///{path.parent/'mlruns.db'}")
-        if not mlflow.get_experiment_by_name('fer_nbdev'): mlflow.create_experiment('fer_nbdev', artifact_location=(path.parent/'mlartifacts').as_uri())
-        mlflow.set_experiment('fer_nbdev')
-        note = path/'mlflow_run'
-        live = mlflow.active_run()
-        if live and note.exists() and live.info.run_id==note.read_text(): mlflow.end_run() # this run was stopped in this very process
-        self.live = mlflow.start_run(run_id=note.read_text() if self.start and note.exists() else None, run_name=path.name)
+        self._use_database(path.parent)
+        note,live = path/'mlflow_run',mlflow.active_run()
+        old = note.read_text() if note.exists() else None
+        if live and live.info.run_id==old: mlflow.end_run() # stopped in this very process
+        # a continued run goes on in its own record
+        self.live = mlflow.start_run(run_id=old if self.start else None, run_name=path.name)
         note.write_text(self.live.info.run_id)
         r = self.record
-        mlflow.log_params({**r['recipe'], **{k:r[k] for k in ('seed','data','fingerprint','faces')}})
+        mlflow.log_params(r['recipe']|{k: r[k] for k in ('seed','data','fingerprint','faces')})
         mlflow.set_tags(r['versions'])
+    def _use_database(self, folder):
+        self.mlflow.set_tracking_uri(f"sqlite:///{folder/'mlruns.db'}")
+        if not self.mlflow.get_experiment_by_name('fer_nbdev'):
+            files = (folder/'mlartifacts').as_uri()
+            self.mlflow.create_experiment('fer_nbdev', artifact_location=files)
+        self.mlflow.set_experiment('fer_nbdev')
 
 # %% ../nbs/11_train.ipynb #bb675da1
 @patch
 def after_epoch(self:MLflowCallback):
     "The epoch's metrics"
     if self.epoch<self.start: return
-    names = self.recorder.metric_names[1:]
-    self.mlflow.log_metrics({n:float(v) for n,v in zip(names, self.learn.final_record) if n!='time'}, step=self.epoch)
+    values = dict(zip(self.recorder.metric_names[1:], self.learn.final_record))
+    values.pop('time', None)
+    self.mlflow.log_metrics({k: float(v) for k,v in values.items()}, step=self.epoch)
 
 @patch
 def after_fit(self:MLflowCallback):
     "The loss curves, the confusion matrix on `valid` and the weights"
     loss,confusion = Figure(),Figure(figsize=(6.5,5.5)) # not pyplot's: nothing is shown
-    self.learn.run_log.read_log().plot('epoch', ['train_loss','valid_loss'], ax=loss.subplots())
+    log = self.learn.run_log.read_log()
+    log.plot('epoch', ['train_loss','valid_loss'], ax=loss.subplots())
     d = self.dls.valid.dataset
-    plot_confusion(d.labels.numpy(), predict_faces(self.model, d.images.numpy()), list(d.vocab), confusion.subplots())
-    for name,fig in dict(loss=loss, confusion=confusion).items(): self.mlflow.log_figure(fig, f'{name}.png')
+    y_prob = predict_faces(self.model, d.images.numpy())
+    plot_confusion(d.labels.numpy(), y_prob, list(d.vocab), confusion.subplots())
+    self.mlflow.log_figure(loss, 'loss.png')
+    self.mlflow.log_figure(confusion, 'confusion.png')
     part = Path(self.learn.path)/'last.safetensors'
     save_weights(self.model, part, self.record['recipe']['model'], self.record['classes'])
     self.mlflow.log_artifact(part, 'model')
@@ -769,12 +936,20 @@ def after_fit(self:MLflowCallback):
 
 # %% ../nbs/11_train.ipynb #d589dc80
 class EarlyStop(Callback):
-    "End a run when `patience` epochs have brought no lower validation loss; it asks the log, so that a continued run stops where an undisturbed one would"
+    "End a run when `patience` epochs have brought no lower validation loss"
     order = 75
     def __init__(self, patience): self.patience = patience
-    def before_epoch(self):
+    def before_epoch(self): # it asks the log, so a continued run stops where another would
         losses = self.learn.run_log.read_log().valid_loss.to_numpy()
         if len(losses) and len(losses)-1-losses.argmin()>=self.patience: raise CancelFitException()
+
+# %% ../nbs/11_train.ipynb #a3b4c5d7
+@contextmanager
+def _own_words(): # fastai puts "Exception occured in ..." before what a callback's error says
+    try: yield
+    except Exception as e:
+        if str(e).startswith('Exception occured in `'): e.args = (str(e).split(':\n\t', 1)[1],)
+        raise
 
 # %% ../nbs/11_train.ipynb #31c39d7f
 def fit_recipe(
@@ -788,24 +963,32 @@ def fit_recipe(
     **changes, # Settings of the recipe to change, such as `epochs=5`
 )->Learner: # Trained to the recipe's end, with averaged weights if it has `ema_decay`
     "Run `recipe` on `faces`, continuing from the checkpoint in `path` if there is one"
-    recipe,path,seed = get_recipe(recipe, **changes),Path(path),operator.index(seed)
-    r = copy.deepcopy(recipe)
-    epochs,lr,shape,patience = (r.pop(k, None) for k in ('epochs','lr','schedule','patience'))
-    learn = fer_learner(faces, seed=seed, device=device, path=path, **r)
-    path.mkdir(parents=True, exist_ok=True)
-    ckpt = Checkpoint(path/'checkpoint.pt', run_record(faces, recipe, seed, cbs))
-    start = ckpt.load()
-    (path/'record.json').write_text(json.dumps(ckpt.record, indent=1))
-    extra = [ckpt, RunLog(start=start), *cbs]
-    if patience: extra.append(EarlyStop(patience))
-    if track: extra.append(MLflowCallback(ckpt.record, start))
-    fit = learn.fit_one_cycle if shape=='one_cycle' else learn.fit
-    fit(epochs, lr, cbs=extra, start_epoch=start)
-    save_weights(learn.model, path/'model.safetensors', recipe['model'], faces.classes, seed=seed,
-                 data=faces.name, fingerprint=faces.fingerprint)
+    recipe,path = get_recipe(recipe, **changes),Path(path)
+    seed = _check_numbers(seed=seed)['seed']
+    settings = {k: v for k,v in recipe.items() if k not in _RUN}
+    learn = fer_learner(faces, seed=seed, device=device, path=path, **copy.deepcopy(settings))
+    with _locked(path), _own_words():
+        ckpt = Checkpoint(path/'checkpoint.pt', run_record(faces, recipe, seed, cbs))
+        start = ckpt.load()
+        _atomic_write(path/'record.json', json.dumps(ckpt.record, indent=1).encode())
+        extra = [ckpt, RunLog(start=start), *cbs]
+        if recipe.get('patience'): extra.append(EarlyStop(recipe['patience']))
+        if track: extra.append(MLflowCallback(ckpt.record, start))
+        fit = learn.fit_one_cycle if recipe['schedule']=='one_cycle' else learn.fit
+        fit(recipe['epochs'], recipe['lr'], cbs=extra, start_epoch=start)
+        save_weights(learn.model, path/'model.safetensors', recipe['model'], faces.classes,
+                     seed=seed, data=faces.name, fingerprint=faces.fingerprint)
     return learn
 
 # %% ../nbs/11_train.ipynb #3affe15d
+@contextmanager
+def _eval_mode(model): # and afterwards each module in its own mode again
+    before = {m: m.training for m in model.modules()}
+    try: yield model.eval()
+    finally:
+        for m,training in before.items(): m.training = training
+
+# %% ../nbs/11_train.ipynb #b4c5d6e8
 def predict_faces(
     model, # Out of `create_model` or a Learner's `.model`
     images, # uint8 (N, H, W)
@@ -813,16 +996,17 @@ def predict_faces(
     bs=256, # Faces in one pass
 )->np.ndarray: # float32 probabilities (N, n_classes)
     "Probabilities of `model` for `images`, in eval mode and single precision"
-    images = np.asarray(images)
-    if images.ndim!=3 or images.dtype!=np.uint8 or not len(images): raise ValueError(f"images: {images.dtype} of shape {images.shape}, expected uint8 of shape (N, H, W) with at least one face")
-    device,training,out = next(model.parameters()).device,model.training,[]
-    try:
-        model.eval()
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            for i in range(0, len(images), bs):
-                x = torch.as_tensor(np.ascontiguousarray(images[i:i+bs]), device=device)[:,None].float()/255
-                p = model(x).softmax(1)
-                if flip: p = (p+model(x.flip(-1)).softmax(1))/2
-                out.append(p.cpu())
-    finally: model.train(training)
+    images,bs = np.asarray(images),_check_numbers(bs=bs)['bs']
+    if images.ndim!=3 or images.dtype!=np.uint8 or not len(images):
+        raise ValueError(f"images: {images.dtype} of shape {images.shape}, expected uint8 of shape "
+                         "(N, H, W) with at least one face")
+    device,out = next(model.parameters()).device,[]
+    no_autocast = torch.autocast(device.type, enabled=False)
+    with _eval_mode(model), torch.inference_mode(), no_autocast:
+        for i in range(0, len(images), bs):
+            x = torch.as_tensor(np.ascontiguousarray(images[i:i+bs]), device=device)
+            x = x[:,None].float()/255
+            p = model(x).softmax(1)
+            if flip: p = (p+model(x.flip(-1)).softmax(1))/2
+            out.append(p.cpu())
     return torch.cat(out).numpy()
