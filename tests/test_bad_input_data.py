@@ -77,7 +77,8 @@ def refused(path, *parts, error=ValueError):
     said = str(e.value)
     for p in parts: assert p in said, said
     assert len(said) < 700 and said.count('\n') < 3, said
-    assert e.value.__cause__ is None and (e.value.__context__ is None or e.value.__suppress_context__)
+    assert e.value.__cause__ is None
+    assert e.value.__context__ is None or e.value.__suppress_context__
 
 
 # csv
@@ -185,6 +186,7 @@ FOLDER = { # what: (name, bytes, parts of the message)
     'an unknown class': ('train/contempt/1.png', png(), [
         "unknown class 'contempt'", 'Expected one of angry, disgust', 'rename the folder']),
     'no class': ('train/1.png', png(), ['not in a folder of a split and', 'train/angry/1.png']),
+    'a line break in a name': ('train/sa\nd/2.png', png(), [r"unknown class 'sa\nd'"]),
     'an unknown split': ('holdout/angry/1.png', png(), ['not in a folder of a split and a class']),
     'a picture cut off': ('train/sad/2.png', png()[:900], [
         '2.png', 'corrupt', 'Delete it or download it again']),
@@ -275,6 +277,8 @@ OTHER = { # what: (file name, bytes, parts of the message)
         'row 0', "emotion '7'"]),
     'parquet with pixels as text': ('a.parquet', parquet(**ENCODED | dict(image=['1 2 3'])), [
         'column image', 'string', 'encoded bytes']),
+    'parquet with line breaks as usage': ('a.parquet', parquet(
+        **ENCODED | dict(usage=['\n'*15])), [r"row 0: usage '\n\n"]),
     'parquet with labels as text': ('a.parquet', parquet(**ENCODED | dict(emotion=['happy'])), [
         'row 0', "emotion 'happy'"]),
     'parquet with lists as usage': ('a.parquet', parquet(**ENCODED | dict(usage=[['Training']])), [
@@ -319,7 +323,8 @@ PARTS = { # what: (a.parquet, b.parquet, parts of the message)
         "b.parquet row 0: ", "emotion '7'"]),
     'the same file twice': (ok_parquet, ok_parquet, ['b.parquet: a copy of', 'Move one of them']),
     'the same rows twice': (parquet(**ENCODED, row=[9]), parquet(
-        **ENCODED | dict(image=[png(IMAGES[1])]), row=[9]), ['b.parquet: row 9 is in', 'a.parquet']),
+        **ENCODED | dict(image=[png(IMAGES[1])]), row=[9]), [
+            'b.parquet: row 9 is in', 'a.parquet']),
     'votes in one of them': (ok_parquet, parquet(**VOTED), ['votes is only in one of it and']),
     'the second is cut off': (ok_parquet, ok_parquet[:500], ['b.parquet: not a complete parquet']),
 }
