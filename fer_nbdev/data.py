@@ -77,7 +77,7 @@ def _split_off_valid(
         split[rng.permutation(i)[:round(len(i)*frac)]] = 'valid'
     return split
 
-# %% ../nbs/02_data.ipynb #fa8a4e2c
+# %% ../nbs/02_data.ipynb #3ab3e47d
 _SPLIT_OF = dict(training='train', train='train', publictest='valid', valid='valid', val='valid',
                  validation='valid', privatetest='test', test='test')
 
@@ -90,8 +90,8 @@ def _place(tree, name): # -> split, and label as a position in `EMOTIONS`
     emotion = match_emotion(parts[-2])
     if emotion is None:
         raise ValueError(f"{tree.where(str(PurePosixPath(name).parent))}: unknown class "
-                         f"'{_shown(parts[-2])}'. Expected one of {', '.join(EMOTIONS)}: rename the "
-                         "folder, or move it away")
+                         f"'{_shown(parts[-2])}'. Expected one of {', '.join(EMOTIONS)}: "
+                         "rename the folder, or move it away")
     return split,EMOTIONS.index(emotion)
 
 # %% ../nbs/02_data.ipynb #5486f993

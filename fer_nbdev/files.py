@@ -53,7 +53,7 @@ def _parse_pixels(
     if any(np.count_nonzero(last[a:b])!=n for a,b in zip(starts, ends)): return None
     return np.compress(last, value+hundreds*np.uint8(100)).reshape(-1,n)
 
-# %% ../nbs/91_files.ipynb #6f097105
+# %% ../nbs/91_files.ipynb #b1455c8d
 _BOM = b'\xef\xbb\xbf'
 
 class _Columns(NamedTuple):
@@ -75,8 +75,8 @@ _WEB_PAGE = ("a web page (HTML), not data, probably a login page. Log in to Kagg
 def _check_text(head, name):
     "Refuse what is not a csv at all"
     if not head.strip():
-        raise ValueError(f"{name}: empty file ({len(head)} bytes). The download failed: "
-                         "download it again")
+        what = 'only empty lines' if head else 'empty file (0 bytes)'
+        raise ValueError(f"{name}: {what}. The download failed: download it again")
     if b'\0' in head[:4096]:
         raise ValueError(f"{name}: wrong encoding, it looks like UTF-16 and must be UTF-8 "
                          "(or it is no text at all). Save it as 'CSV UTF-8', or download it again")
@@ -142,7 +142,7 @@ def _blocks(
             yield _Block(text, False, False)
             return
 
-# %% ../nbs/91_files.ipynb #f47265ce
+# %% ../nbs/91_files.ipynb #b0ec0840
 def _pixel_column(col, n): # A binary pyarrow array -> uint8 (N, n) or None
     off = np.frombuffer(col.buffers()[1], np.int32)[col.offset:col.offset+len(col)+1]
     if (np.diff(off)<=0).any(): return None
@@ -151,6 +151,7 @@ def _pixel_column(col, n): # A binary pyarrow array -> uint8 (N, n) or None
 
 def _parse_block(text, cols, classes, usages, n):
     "Pixels, labels and usages of some rows; None if anything is wrong with them"
+    if len(text)>_MAX_ROW and not text.strip(): return None
     import pyarrow as pa, pyarrow.csv as pc
     names = [f'c{i}' for i in range(cols.width)]
     use = [names[i] for i in cols[:3] if i is not None]
@@ -167,7 +168,7 @@ def _parse_block(text, cols, classes, usages, n):
     if labels: pixels = _pixel_column(t[1].combine_chunks(), n)
     return None if pixels is None else (pixels,labels,usage)
 
-# %% ../nbs/91_files.ipynb #3db06b56
+# %% ../nbs/91_files.ipynb #7d30c71f
 _again = "Download it again, or mend or delete this row"
 _NUMBERS = {f'{i:0{w}}' for w in (1,2,3) for i in range(256)}
 
@@ -182,7 +183,8 @@ def _row_error(row, cols, classes, usages, n):
         return f"{len(fields)} columns, expected {cols.width}{extra}"
     label = fields[cols.emotion].strip()
     if label not in map(str, range(len(classes))):
-        return f"emotion '{_shown(label, 20)}', expected 0 to {len(classes)-1} ({', '.join(classes)})"
+        known = f"0 to {len(classes)-1} ({', '.join(classes)})"
+        return f"emotion '{_shown(label, 20)}', expected {known}"
     usage = None if cols.usage is None else fields[cols.usage].strip()
     return _pixel_error(fields[cols.pixels], n) or _usage_error(usage, usages)
 
@@ -201,7 +203,7 @@ def _pixel_error(text, n):
     side = round(n**.5)
     if found!=n: return f"{found:,} pixels, expected {n:,} ({side}x{side})"
 
-# %% ../nbs/91_files.ipynb #0f43021e
+# %% ../nbs/91_files.ipynb #a79c1402
 def _rows(text): # Generator of (lines before it, row); a row may span lines between quotes
     start,odd,parts = 0,0,[]
     for i,line in enumerate(io.StringIO(text, newline='')):
@@ -214,6 +216,8 @@ def _rows(text): # Generator of (lines before it, row); a row may span lines bet
 
 def _first_bad_row(block, row, line, name, expected):
     "A ValueError for the first row of `block` that is wrong; `row`, `line`: how many came before"
+    if not block.text.strip():
+        return ValueError(f"{name} line {line+1}: only empty lines from here. Download it again")
     rows = [(i,r) for i,r in _rows(block.text.decode('utf-8','replace')) if r]
     for k,(i,r) in enumerate(rows):
         wrong = _row_error(r, *expected)
@@ -318,13 +322,13 @@ def read_votes(
                       lambda i: f"{name} row {i} (line {rows[i][0]})")
     return votes, np.array([v!='' for v in col.get('Image name', usage)])
 
-# %% ../nbs/91_files.ipynb #3dfda007
+# %% ../nbs/91_files.ipynb #1c95175d
 _FORMATS = dict(WEBP='.webp', PNG='.png .apng', JPEG='.jpg .jpeg .jpe .jfif .mpo',
                 BMP='.bmp', DIB='.dib', TIFF='.tif .tiff', GIF='.gif', JPEG2000='.jp2 .j2k',
                 PPM='.pgm .ppm .pbm .pnm', TGA='.tga', QOI='.qoi', PCX='.pcx', AVIF='.avif')
 if not features.check('avif'): del _FORMATS['AVIF']
 _PICTURES = tuple(e for endings in _FORMATS.values() for e in endings.split())
-_MAX_PIXELS = 50_000_000 # a larger "face" is a bomb, or a mistake
+_MAX_PIXELS = 16_000_000 # a larger "face" is a bomb, or a mistake
 
 # %% ../nbs/91_files.ipynb #3923c6ed
 class _Unfit(ValueError): "What is wrong, before anybody knows in which file"
@@ -528,14 +532,14 @@ def _open_tar(path, packed)->_Tree:
     skipped = [f'{n} (not a file of the archive)' for n,m in found.items() if not m]
     return _Tree(tar, {n: m for n,m in found.items() if m}, folders, skipped)
 
-# %% ../nbs/91_files.ipynb #27dc9509
+# %% ../nbs/91_files.ipynb #b629ddc5
 _DAMAGED = "not a complete archive, it is cut off or damaged. Download it again"
 
 def _check_names(names):
     outside = [n for n in names if n.startswith('/') or '..' in n.split('/')]
     if outside:
-        raise _Unfit(f"the member '{_shown(outside[0], 99)}' points out of the archive, which may be an "
-                     "attack. Get the archive from where you trust, or pack it anew")
+        raise _Unfit(f"the member '{_shown(outside[0], 99)}' points out of the archive, which "
+                     "may be an attack. Get the archive from where you trust, or pack it anew")
 
 def _open_file(path): # -> _Tree of an archive, or None for a single csv or parquet file
     try:

@@ -134,7 +134,8 @@ CSV = { # what: (bytes of fer2013.csv, parts of the message)
         'row 0 (line 3)', 'pixel 0 is']),
     'nothing': (b'', ['empty file (0 bytes)', 'download it again']),
     'only a header': (b'emotion,pixels,Usage\n', ['a header and no rows', 'Download it again']),
-    'a header and empty lines': (b'emotion,pixels,Usage'+b'\n'*5_000_000, ['a header and no rows']),
+    'a header and empty lines': (b'emotion,pixels,Usage'+b'\n'*9, ['a header and no rows']),
+    'megabytes of empty lines': (csv()+b'\n'*9_000_000, ['fer2013.csv line', 'only empty lines']),
     'a web page': (b'\n<!DOCTYPE html><html><body>Sign in</body></html>', [
         'a web page (HTML)', 'Log in to Kaggle']),
     'UTF-16': (csv().decode().encode('utf-16'), [
@@ -195,7 +196,7 @@ FOLDER = { # what: (name, bytes, parts of the message)
     'a zero-byte picture': ('train/sad/2.png', b'', ['2.png', 'empty file (0 bytes)', 'Delete it']),
     'a decompression bomb': ('train/sad/2.png', bomb(), [
         '2.png', '10,000x10,000 pixels', 'not unpacked', 'Replace it']),
-    'inf in a float picture': ('train/sad/2.tif', encoded(floats/(floats != 0), 'tiff'), [
+    'inf in a float picture': ('train/sad/2.tif', encoded(floats+np.float32(np.inf), 'tiff'), [
         '2.tif', 'holds inf or NaN', 'Save it with 8 bits']),
     'floats from 0 to 255': ('train/sad/2.tif', encoded(floats*255, 'tiff'), [
         'floats from 0 to 255, expected 0 to 1', 'Save it']),
@@ -488,7 +489,7 @@ def sparse(name, size, data=b''):
 def zip_of(name, data, size=1 << 29):
     def make(d):
         with zipfile.ZipFile(d/'a.zip', 'w', zipfile.ZIP_DEFLATED, compresslevel=1) as z:
-            with z.open(name, 'w') as f:
+            with z.open(name, 'w', force_zip64=True) as f:
                 for _ in range(size >> 22): f.write(data*((1 << 22)//len(data)))
         return d/'a.zip'
     return make
@@ -519,7 +520,7 @@ BOMBS = { # what: (function of a folder -> where load_fer is pointed, parts of t
     'parquet of 2 GB': (sparse('a.parquet', 2*GB, ok_parquet), ['a.parquet: 2,147 MB, more than']),
     'a zip of newlines': (zip_of('fer2013.csv', b'\n'), ['a.zip: says that it unpacks to 537 MB']),
     'a zip of one field': (zip_of('fer2013.csv', b'7'), ['a.zip: says that it unpacks to 537 MB']),
-    'a zip of fewer newlines': (zip_of('fer2013.csv', b'\n', 240 << 20), ['empty file']),
+    'a zip of fewer newlines': (zip_of('fer2013.csv', b'\n', 240 << 20), ['empty lines']),
     'a tar with a csv of 2 GB': (
         tar_of('fer2013.csv', tarfile.REGTYPE, 2*GB), ['a.tar.gz: says that it unpacks to 2,147']),
     'a tar with a name of .5 GB': (
