@@ -355,7 +355,7 @@ def per_class(
     low,high = (d.f1-half).clip(0,1),(d.f1+half).clip(0,1)
     return d.assign(low=low, high=high, faces=faces, called=called)
 
-# %% ../nbs/06_evaluate.ipynb #ba0698b3
+# %% ../nbs/06_evaluate.ipynb #41fdc9c7
 def plot_confusion(
     y_true, # Labels (N,)
     y_prob, # Probabilities (N, n_classes)
@@ -373,7 +373,7 @@ def plot_confusion(
     shown = ConfusionMatrixDisplay(share, display_labels=classes)
     shown.plot(ax=ax, cmap='Blues', colorbar=False, im_kw=dict(vmin=0, vmax=1, aspect='auto'))
     for (i,j),text in np.ndenumerate(shown.text_):
-        text.set(text=f'{100*share[i,j]:.0f}\n{cm[i,j]:,}', fontsize=9, linespacing=1.1,
+        text.set(text=f'{100*share[i,j]:.0f} %\n{cm[i,j]:,}', fontsize=9, linespacing=1.1,
                  color='white' if share[i,j]>.55 else 'black')
     ax.set_xticks(range(k), classes, rotation=35, ha='right', rotation_mode='anchor')
     ax.set_yticks(range(k), names)

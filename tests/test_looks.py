@@ -315,7 +315,7 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     from fer_nbdev.train import fit_recipe, predict_faces
     faces = synthetic_faces(300, random_state=1)
     train,valid = faces.subset('train'),faces.subset('valid')
-    run = dict(recipe='nano', epochs=1, vote_weight=0., ema_decay=None)
+    run = dict(recipe='nano', epochs=1, bs=32, vote_weight=0., ema_decay=None)
     model = fit_recipe(faces[faces.split!='test'], path=tmp_path/'nano_s1', **run).model
     out_of_fold('nano_s1', train, dict(nano_s1=run), 2, tmp_path/'folds')
     for k in ('WEIGHTS','RESULTS','RUNS'): monkeypatch.setattr(r, k, tmp_path)
