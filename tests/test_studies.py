@@ -86,15 +86,14 @@ def study(root, monkeypatch, tmp_path):
 def test_plan_of_runs(study):
     "Every line is a recipe that can be trained, its teachers are lines before it"
     models = study('train_models')
-    names = list(models.PLAN)
-    for line in names:
-        for run in models.run_names(line):
-            s = models.settings(run)
-            other = ('recipe','seed','classes','published','teachers')
-            models.get_recipe(s['recipe'], **{k:v for k,v in s.items() if k not in other})
-            for t in s.get('teachers', ()): assert names.index(t)<names.index(line), (line, t)
-    assert models.run_names('nano_plain')==['nano_plain_s0','nano_plain_s1','nano_plain_s2']
-    assert models.run_names('nano_plain_s7')==['nano_plain_s7'] and models.settings('nano_plain_s7')['seed']==7
+    runs = list(models.RUNS)
+    for name,settings in models.RUNS.items():
+        other = ('recipe','seed','classes','published','teachers')
+        changes = {k:v for k,v in settings.items() if k not in other}
+        models.get_recipe(settings['recipe'], **changes)
+        for t in settings.get('teachers', ()): assert runs.index(t)<runs.index(name), (name, t)
+    assert runs[:3]==['nano_plain_s0','nano_plain_s1','nano_plain_s2']
+    assert [models.RUNS[r]['seed'] for r in runs[:3]]==[0,1,2]
 
 @pytest.mark.parametrize('name', ['nano_plane','nano_plain_s','nano_plain_sx','nano_plain_s-1','s0',''])
 def test_unknown_runs(study, name):
@@ -114,10 +113,10 @@ def test_a_run_and_its_student(study, monkeypatch, tmp_path):
     models = study('train_models')
     drawn_as_fer(monkeypatch, models)
     monkeypatch.setattr(models, 'RESULTS', tmp_path/'results')
-    quick = dict(recipe='nano', epochs=1, bs=64, seeds=1, hours=0)
-    monkeypatch.setattr(models, 'PLAN', dict(a=quick, b=dict(**quick, teachers=['a'])))
-    with pytest.raises(SystemExit, match='a_s0 is a teacher of this run, not trained yet'): models.main(['b'])
-    models.main(['a','b'])
+    quick = dict(recipe='nano', epochs=1, bs=64, seed=0)
+    monkeypatch.setattr(models, 'RUNS', dict(a_s0=quick, b_s0=dict(**quick, teachers=['a_s0'])))
+    with pytest.raises(SystemExit, match='a_s0 is a teacher of this run, not trained yet'): models.main(['b_s0'])
+    models.main(['a_s0','b_s0'])
     a,b = (json.loads((tmp_path/f'results/{n}_s0.json').read_text()) for n in 'ab')
     assert b['teachers']==['a_s0']
     losses = [m['log_loss']['value'] for m in (b['teachers_together'], a['metrics'])]
@@ -126,9 +125,9 @@ def test_a_run_and_its_student(study, monkeypatch, tmp_path):
     assert (tmp_path/'results/a_s0.csv').read_text().count('\n')==2 and models.progress('a_s0')=='finished'
     def again(*args, **kwargs): raise AssertionError('trained again')
     monkeypatch.setattr(models, 'fit_recipe', again)
-    models.main(['a'])
-    models.PLAN['a']['epochs'] = 2
-    with pytest.raises(SystemExit, match='a_s0 holds a run of another recipe'): models.main(['a'])
+    models.main(['a_s0'])
+    quick['epochs'] = 2
+    with pytest.raises(SystemExit, match='a_s0 holds a run of another recipe'): models.main(['a_s0'])
 
 def test_leaks_of_runs_are_those_of_clean_split(study, monkeypatch):
     from fer_nbdev.quality import clean_split
