@@ -25,7 +25,8 @@ help: ## this list
 install: ## make .venv from requirements.lock, if it is not up to date
 	@PATH="$$OUTSIDE"; command -v "$$PYTHON" >/dev/null || { \
 	  echo "error: no program $$PYTHON is installed here, and it was to make .venv." >&2; \
-	  echo "Install it (Debian, Ubuntu: sudo apt-get install $${PYTHON##*/} $${PYTHON##*/}-venv)," >&2; \
+	  p=$${PYTHON##*/}; \
+	  echo "Install it (Debian, Ubuntu: sudo apt-get install $$p $$p-venv)," >&2; \
 	  echo "or name a Python 3.11 or newer that is there: make PYTHON=python3 ..." >&2; exit 1; }; \
 	"$$PYTHON" tools/install.py
 

@@ -8,7 +8,8 @@ ini = ConfigParser(delimiters=['='])
 ini.read(here/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 
-extras = {k.removesuffix('_requirements'): cfg[k].split() for k in cfg if k.endswith('_requirements')}
+END = '_requirements'
+extras = {k.removesuffix(END): cfg[k].split() for k in cfg if k.endswith(END)}
 extras['dev'] = sum(extras.values(), [])
 
 setup(

@@ -33,7 +33,8 @@ def output_md(o, alt, pictures):
     if 'text/markdown' in data: return from_root(text(data['text/markdown']).strip())
     if 'text/html' in data:
         table = re.sub(r'<style scoped>.*?</style>', '', text(data['text/html']), flags=re.S)
-        return pypandoc.convert_text(table, 'gfm', format='html', extra_args=['--wrap=none']).strip()
+        md = pypandoc.convert_text(table, 'gfm', format='html', extra_args=['--wrap=none'])
+        return md.strip()
     printed = text(data.get('text/plain', o.get('text', ''))).rstrip()
     return f'```\n{printed}\n```' if printed else ''
 

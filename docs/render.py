@@ -94,7 +94,8 @@ def plotly_html(figure, number, up):
 
 PHONE = '''function drawFigure(id, data, layout, config) {
   if (innerWidth < 640) {
-    layout.legend = {...layout.legend, orientation: "h", x: 0, xanchor: "left", y: -.18, yanchor: "top"}
+    const below = {orientation: "h", x: 0, xanchor: "left", y: -.18, yanchor: "top"}
+    layout.legend = {...layout.legend, ...below}
     layout.margin = {...layout.margin, l: 45, r: 12}
   }
   Plotly.newPlot(id, data, layout, config)
@@ -167,7 +168,8 @@ def raw(markup): return '::: {.output .rich}\n```{=html}\n' + markup + '\n```\n:
 def table_html(markup):
     "A DataFrame's own HTML without its style; long names in its head may break, sentences wrap"
     markup = re.sub(r'<style scoped>.*?</style>', '', markup, flags=re.S).replace(' border="1"', '')
-    markup = re.sub(r'<thead>.*?</thead>', lambda m: m[0].replace('_', '_<wbr>'), markup, flags=re.S)
+    def may_break(m): return m[0].replace('_', '_<wbr>')
+    markup = re.sub(r'<thead>.*?</thead>', may_break, markup, flags=re.S)
     return re.sub(r'<td>([^<]{30,})</td>', r'<td class="words">\1</td>', markup)
 
 

@@ -79,7 +79,7 @@ def _check_array(what, a, shape, kinds):
         raise ValueError(f"{what}: shape {a.shape}, expected {shape} for {shape[0]} images")
     if a.dtype.kind not in kinds:
         raise ValueError(f"{what}: {a.dtype}, expected {'bool' if kinds=='b' else 'numbers'}")
-    bad = np.flatnonzero(~(a>=0).reshape(len(a),-1).all(1)) # NaN is not >= 0
+    bad = np.flatnonzero(~(a>=0).all(axis=tuple(range(1,a.ndim)))) # NaN is not >= 0
     if len(bad): raise ValueError(f"{what}: face {bad[0]} has a negative or missing number")
     return a
 
@@ -175,8 +175,8 @@ def frame(self:Faces): # DataFrame, one row a face
 @patch(as_prop=True)
 def not_a_face(self:Faces): # bool array (N,)
     "Which rows FER+ calls no face; False where `info` does not say"
-    if self.info is None or 'blurred' not in self.info: return np.zeros(len(self), bool)
-    return self.info['blurred'].fillna(False).to_numpy(bool)
+    if self.info is None or 'not_a_face' not in self.info: return np.zeros(len(self), bool)
+    return self.info['not_a_face'].fillna(False).to_numpy(bool)
 
 # %% ../nbs/00_core.ipynb #53001d82
 @patch

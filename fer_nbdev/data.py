@@ -40,15 +40,15 @@ def _from_csv(tree, names):
     name, = names
     with tree.open(name, _LIMITS['csv']) as f:
         images,labels,usage = read_csv(f, tree.where(name), EMOTIONS, SPLITS)
-    votes,blurred,notes = None,False,[]
+    votes,not_a_face,notes = None,False,[]
     if usage:
         split = np.array([SPLITS[u] for u in usage])
-        votes,blurred,notes = _votes_beside(tree, usage)
+        votes,not_a_face,notes = _votes_beside(tree, usage)
     else:
         split = _split_off_valid(labels)
         notes = [f"{name} has no usage: {(split=='valid').sum():,} of its faces were made "
                  "`valid`, the same share of each class, seed 0"]
-    info = pd.DataFrame(dict(row=np.arange(len(images)), blurred=blurred))
+    info = pd.DataFrame(dict(row=np.arange(len(images)), not_a_face=not_a_face))
     name = _title(len(images), tree.path/name)
     return Faces(images, labels, split, votes, info=info, name=name), notes
 
@@ -146,7 +146,7 @@ def _from_folders(tree, names):
     images,names = images[order],[names[i] for i in order]
     split,labels = (np.array(c) for c in zip(*(place[n] for n in names)))
     split,more = _complete_splits(images, labels, split)
-    info = pd.DataFrame(dict(row=np.arange(len(names)), blurred=False, file=names))
+    info = pd.DataFrame(dict(row=np.arange(len(names)), not_a_face=False, file=names))
     return Faces(images, labels, split, info=info, name=_title(len(names), tree.path)), notes+more
 
 # %% ../nbs/02_data.ipynb #30a79dec
@@ -185,10 +185,10 @@ def _from_parquet(tree, names):
     _check_rows(row, at)
     images,notes = decode_faces((f'{w} image {i}', b) for (w,i),b in zip(at, cols['image']))
     votes = np.array(cols['votes']) if 'votes' in cols else None
-    blurred = cols.get('blurred', False if votes is None else votes[:,VOTES.index('NF')]==10)
+    not_a_face = cols.get('blurred', False if votes is None else votes[:,VOTES.index('NF')]==10)
     split = np.array([SPLITS[u] for u in cols['usage']])
     f = Faces(images, np.array(cols['emotion'], int), split, votes, name=_title(len(at), at[0][0]),
-              info=pd.DataFrame(dict(row=row, blurred=blurred)))
+              info=pd.DataFrame(dict(row=row, not_a_face=not_a_face)))
     return f[np.argsort(row, kind='stable')], notes
 
 # %% ../nbs/02_data.ipynb #a3362df8
@@ -228,7 +228,7 @@ def _read_faces(path):
 def load_fer(
     path=None, # File, folder or archive; None for the variable `FER2013_PATH`, else drawn faces
     classes=None, # Only these classes, numbered in this order, e.g. `FIVE`
-)->Faces: # With `info.row`, `info.blurred` (not a face, says FER+), and `votes` if FER+ is there
+)->Faces: # With `info.row`, `info.not_a_face` (not a face, says FER+), and `votes` if FER+ is there
     "FER-2013 from any form that people have, and one printed line that says what it is"
     path = path or os.environ.get('FER2013_PATH')
     if path:

@@ -83,7 +83,7 @@ def _made(faces, images, labels):
     n = len(images)
     info = pd.DataFrame({c: _unknown(faces.info[c], n) for c in faces.info})
     info['origin'] = 'mixed'
-    if 'blurred' in info: info['blurred'] = False # only faces are mixed, see `resample`
+    if 'not_a_face' in info: info['not_a_face'] = False # only faces are mixed, see `resample`
     def empty(a): return None if a is None else np.zeros((n,*a.shape[1:]), a.dtype)
     return Faces(images, labels, 'train', empty(faces.votes), empty(faces.masks), info, faces.classes)
 

@@ -315,10 +315,9 @@ def face_dls(
     if n_test: raise ValueError(f"{n_test:,} faces of 'test' given to a learner; leave them out: "
                                 "faces[faces.split!='test']")
     train,valid = faces.subset('train'),faces.subset('valid')
-    if train.info is not None and 'blurred' in train.info:
-        blurred = train.info.blurred.to_numpy(bool)
-        if blurred.any(): print(f"Left out of training: {blurred.sum():,} blurred faces")
-        train = train[~blurred]
+    if train.not_a_face.any():
+        print(f"Left out of training: {train.not_a_face.sum():,} rows that are not a face")
+        train = train[~train.not_a_face]
     if bs>len(train): raise ValueError(f"bs={bs} is larger than the training data, {len(train)} "
                                        "faces; choose a smaller bs")
     weights = None if balance_power is None else sampling_weights(train.labels, balance_power)
@@ -572,7 +571,7 @@ def run_record(
     return dict(recipe=recipe, seed=seed,
                 callbacks={type(cb).__name__: cb.about for cb in cbs if hasattr(cb, 'about')},
                 data=faces.name, fingerprint=faces.fingerprint, faces=len(faces), votes=votes,
-                not_a_face=int(info['blurred'].sum()) if 'blurred' in info else 0,
+                not_a_face=int(info['not_a_face'].sum()) if 'not_a_face' in info else 0,
                 classes=list(faces.classes),
                 versions={p: version(p) for p in ('torch','fastai','numpy')},
                 python=platform.python_version(), threads=torch.get_num_threads(),

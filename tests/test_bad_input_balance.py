@@ -33,7 +33,7 @@ def with_info(f, **columns): return f.replace(info=pd.DataFrame(columns))
         "smote: 1 classes in the training split .*expected 2 or more"),
     (lambda: resample(few(9,4, split='valid'), 'random_over'),
         "random_over: 0 classes in the training split"),
-    (lambda: resample(with_info(few(9,4), blurred=[False]*9+[True]*4), 'smote'),
+    (lambda: resample(with_info(few(9,4), not_a_face=[False]*9+[True]*4), 'smote'),
         "smote: 1 classes .*FER\\+ calls no face are not counted"),
     (lambda: resample(few(9,4), 'random_over', {'disgusted': 20}),
         "unknown class 'disgusted', expected names out of .*; did you mean 'disgust'"),
@@ -109,7 +109,7 @@ def test_what_is_no_face_is_left_alone(method):
     bad = np.r_[np.arange(6), 40:46] # all white, so that any mixture of them could be told
     images = f.images//2
     images[bad] = 255
-    f = with_info(f.replace(images=images), blurred=np.isin(np.arange(46), bad), row=range(46))
+    f = with_info(f.replace(images=images), not_a_face=np.isin(np.arange(46), bad), row=range(46))
     r = resample(f, method)
     white = (r.images == 255).all((1,2))
     assert (r.not_a_face == white).all() and white.sum() == 12
@@ -121,7 +121,7 @@ def test_what_is_no_face_is_left_alone(method):
 
 def test_nothing_is_known_about_a_mixed_face():
     f = few(12,9, votes=np.ones((21,10), int))
-    f = with_info(f, blurred=[False]*21, label_error=[True, False, False]*7, row=range(21),
+    f = with_info(f, not_a_face=[False]*21, label_error=[True, False, False]*7, row=range(21),
                   yaw=np.linspace(0, 1, 21), variant=['12']*21)
     r = resample(f, 'smote')
     new = r.info[r.info.origin == 'mixed']

@@ -101,8 +101,15 @@ def test_the_index_of_info_is_not_used(index):
     assert info.index.tolist() == index, 'the table of the caller changed'
 
 
+def test_no_face_at_all():
+    "An empty selection keeps the shapes of all that belongs to a face"
+    f = faces(votes=VOTES, masks=MASKS, info=pd.DataFrame(dict(row=[0, 1, 2])))[[]]
+    assert len(f) == 0 and f.votes.shape == (0, 10) and f.masks.shape == (0, 48, 48)
+    assert list(f.frame) == ['emotion', 'split', 'row'] and len(f.fingerprint) == 12
+
+
 def test_replace_keeps_all_that_it_is_not_given():
-    info = pd.DataFrame(dict(blurred=[False, True, False]))
+    info = pd.DataFrame(dict(not_a_face=[False, True, False]))
     f = faces(votes=VOTES, masks=MASKS, info=info, name='three', split='valid')
     g = f.replace(labels=[1, 1, 1])
     assert g.labels.tolist() == [1, 1, 1] and f.labels.tolist() == LABELS.tolist()
@@ -119,7 +126,7 @@ def test_with_classes_takes_all_that_belongs_to_a_face():
 
 def test_not_a_face():
     assert not faces().not_a_face.any() and not faces(info=pd.DataFrame(dict(row=[0, 1, 2]))).not_a_face.any()
-    f = faces(info=pd.DataFrame(dict(blurred=[True, None, False])))
+    f = faces(info=pd.DataFrame(dict(not_a_face=[True, None, False])))
     assert f.not_a_face.tolist() == [True, False, False]
 
 

@@ -110,7 +110,8 @@ def test_plotly_s_buttons_are_whole_and_none_uploads(visit):
         page.locator('.plotly-figure .main-svg').first.wait_for()
         page.locator('.plotly-figure').first.hover()
         titles = page.eval_on_selector_all('.modebar-btn', 'b => b.map(e => e.dataset.title)')
-        assert titles and not [t for t in titles if re.search('cloud|share|plotly', t, re.I)], titles
+        outward = [t for t in titles if re.search('cloud|share|plotly', t, re.I)]
+        assert titles and not outward, titles
         icon = page.locator('.modebar-btn svg').first
         assert icon.evaluate('s => getComputedStyle(s).display') != 'grid'
         assert icon.bounding_box()['height'] < 25
@@ -120,7 +121,8 @@ def test_legends_are_inside_their_figures_on_a_phone(visit):
     with visit('eda.html', width=390) as page:
         page.locator('.plotly-figure .main-svg').first.wait_for()
         boxes = page.eval_on_selector_all('.plotly-figure .legend', '''all => all.map(l => {
-            const a = l.getBoundingClientRect(), b = l.closest('.plotly-figure').getBoundingClientRect()
+            const a = l.getBoundingClientRect()
+            const b = l.closest('.plotly-figure').getBoundingClientRect()
             return [a.left-b.left, b.right-a.right, a.top-b.top, b.bottom-a.bottom] })''')
         assert boxes
         for gaps in boxes: assert min(gaps) >= -1, gaps

@@ -161,7 +161,7 @@ def test_same_faces(tmp_path, faces, what):
     before = write(tmp_path, files(faces))
     got = load_fer(tmp_path/where)
     assert got.fingerprint == faces.fingerprint
-    assert {'row', 'blurred'} <= set(got.info)
+    assert {'row', 'not_a_face'} <= set(got.info)
     after = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob('*'))
     assert after == before, 'nothing is written beside the data'
 
@@ -171,7 +171,7 @@ def test_folder_of_parquet(tmp_path, faces):
     write(tmp_path, files)
     got = load_fer(tmp_path)
     assert len(got) == len(faces) and (got.split == 'valid').sum() == (faces.split == 'valid').sum()
-    assert (got.votes == np.arange(10)).all() and got.info.blurred.sum() == 3
+    assert (got.votes == np.arange(10)).all() and got.info.not_a_face.sum() == 3
 
 
 def test_train_csv_gets_a_seeded_stratified_valid(tmp_path, faces, capsys):
@@ -196,19 +196,19 @@ def test_votes_beside_the_csv(tmp_path, faces, where, capsys):
     assert got.fingerprint == faces.fingerprint
     assert (got.votes == np.arange(10)+np.arange(len(faces))[:, None] % 2).all()
     assert 'votes of FER+' in capsys.readouterr().out
-    assert (got.info.blurred == (got.votes[:, VOTES.index('NF')] == 10)).all()
-    assert 0 < got.info.blurred.sum() < len(got)
+    assert (got.info.not_a_face == (got.votes[:, VOTES.index('NF')] == 10)).all()
+    assert 0 < got.info.not_a_face.sum() < len(got)
 
 
-def test_rows_that_ferplus_dropped_are_blurred(tmp_path, faces):
+def test_rows_that_ferplus_dropped_are_not_a_face(tmp_path, faces):
     d = pd.read_csv(io.BytesIO(votes_csv(faces)))
     d['NF'] = 0
     d.loc[[2, 5], list(VOTES)] = [0]*9+[10]
     d.loc[7, 'Image name'] = None
     write(tmp_path, {'fer2013.csv': csv(faces), 'fer2013new.csv': d.to_csv(index=False).encode()})
-    assert np.flatnonzero(load_fer(tmp_path).info.blurred).tolist() == [2, 5, 7]
+    assert np.flatnonzero(load_fer(tmp_path).info.not_a_face).tolist() == [2, 5, 7]
     (tmp_path/'fer2013new.csv').unlink()
-    assert not load_fer(tmp_path).info.blurred.any(), 'nobody can say without votes'
+    assert not load_fer(tmp_path).info.not_a_face.any(), 'nobody can say without votes'
 
 
 def test_train_and_test_folders_get_a_valid(tmp_path, faces, capsys):

@@ -170,5 +170,5 @@ def test_readme_lines_run(outside):
     said = outside(code + "\nimport sys; assert 'torch' not in sys.modules")
     told = (ROOT/'README.md').read_text(encoding='utf-8').split(code)[1] # what it shows below
     answer = r'(\w+) +(\d+) ?%'
-    (emotion, percent), (shown, shown_percent) = (re.search(answer, s).groups() for s in (said, told))
-    assert emotion == shown and abs(int(percent)-int(shown_percent)) <= 1
+    said, told = (re.search(answer, s) for s in (said, told))
+    assert said[1] == told[1] and abs(int(said[2])-int(told[2])) <= 1

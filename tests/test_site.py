@@ -238,7 +238,8 @@ def small(copy_tree):
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
     import nbformat
     top = copy_tree()
-    table = '''<table border="1" class="dataframe"><thead><tr><th>balanced_accuracy</th></tr></thead>
+    table = '''<table border="1" class="dataframe">
+<thead><tr><th>balanced_accuracy</th></tr></thead>
 <tbody><tr><td>61.8 [59.7, 63.9]</td></tr></tbody></table>'''
     wide = new_output('display_data', data={'text/html': table, 'text/plain': ''})
     picture = {'image/png': PIXELS, 'text/plain': ''}

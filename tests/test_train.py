@@ -129,10 +129,10 @@ def test_bf16_leaves_no_autocast_after_an_error(faces):
 
 def test_blurred_are_left_out(faces, capsys):
     import pandas as pd
-    blurred = np.arange(len(faces))<10
-    f = Faces(faces.images, faces.labels, ['train']*300+['valid']*(len(faces)-300), info=pd.DataFrame(dict(blurred=blurred)))
+    not_a_face = np.arange(len(faces))<10
+    f = Faces(faces.images, faces.labels, ['train']*300+['valid']*(len(faces)-300), info=pd.DataFrame(dict(not_a_face=not_a_face)))
     assert len(face_dls(f, bs=32).train_ds)==290
-    assert 'Left out of training: 10 blurred faces' in capsys.readouterr().out
+    assert 'Left out of training: 10 rows that are not a face' in capsys.readouterr().out
 
 def test_weights_are_not_shared_between_learners(faces):
     a,b = fer_learner(faces, 'nano', bs=64, seed=0),fer_learner(faces, 'nano', bs=64, seed=0)
@@ -199,11 +199,11 @@ def test_tracked_run_goes_on_after_an_interrupt(faces, tmp_path, monkeypatch):
 
 def test_losses_weigh_the_faces_that_are_learnt_from(faces):
     "Blurred faces are left out of the counts too"
-    blurred = (faces.labels==3)&(np.arange(len(faces))%2==0)
-    f = Faces(faces.images, faces.labels, faces.split, info=pd.DataFrame(dict(blurred=blurred)))
+    not_a_face = (faces.labels==3)&(np.arange(len(faces))%2==0)
+    f = Faces(faces.images, faces.labels, faces.split, info=pd.DataFrame(dict(not_a_face=not_a_face)))
     learn = fer_learner(f, 'nano', loss='logit_adjustment', bs=64)
     shares = learn.loss_func.log_share.exp()
-    counts = np.bincount(faces.labels[(faces.split=='train')&~blurred], minlength=7)
+    counts = np.bincount(faces.labels[(faces.split=='train')&~not_a_face], minlength=7)
     assert np.allclose(shares.numpy().ravel(), counts/counts.sum(), atol=1e-6)
 
 def test_distill_mixes_labels_and_the_teachers_mean(faces):

@@ -66,8 +66,8 @@ def run(start):
 
 def test_runs_all_and_keeps_everything(home, add, run):
     add('01_b', RECORD.format('net', 'network'))
-    add('00_a', 'import matplotlib.pyplot as plt; plt.plot([1,2]);', '#| eval: false\nraise SystemError',
-        RECORD.format('guess', 'baseline'), 'import nbdev; nbdev.nbdev_export()')
+    add('00_a', 'import matplotlib.pyplot as plt; plt.plot([1,2]);',
+        '#| eval: false\nraise SystemError', RECORD.format('guess', 'baseline'), 'import nbdev; nbdev.nbdev_export()')
     add('readme', 'raise ValueError("not numbered, not run")')
     rc, said = run()
     assert rc == 0, said
@@ -78,7 +78,8 @@ def test_runs_all_and_keeps_everything(home, add, run):
     assert [p.name for p in (out/'figures').iterdir()] == ['00_a-01.png']
     m = json.loads((out/'metrics.json').read_text())
     assert m['finished']
-    assert [(x['name'], x['notebook']) for x in m['results']] == [('guess', '00_a'), ('net', '01_b')]
+    named = [(x['name'], x['notebook']) for x in m['results']]
+    assert named == [('guess', '00_a'), ('net', '01_b')]
     assert 'guess (baseline)' in said and '0.500 [0.400, 0.600]' in said
 
 
@@ -92,7 +93,8 @@ def test_pages_look_like_the_site_and_lead_somewhere(home, add, run):
     out = home/'_walkthrough'
     for name in ('00_a.html', '01_b.html', 'index.html'):
         soup = BeautifulSoup((out/name).read_text(), 'html.parser')
-        assert soup.select_one('link[href="site.css"]') and soup.select_one('a.brand[href="index.html"]')
+        assert soup.select_one('link[href="site.css"]')
+        assert soup.select_one('a.brand[href="index.html"]')
         links = [t.get('href') or t.get('src') for t in soup.select('[href], [src]')]
         local = [l.partition('#')[0] for l in links if not re.match('[a-z]+:', l)]
         assert [l for l in local if l and not (out/l).exists()] == [], name
@@ -145,7 +147,9 @@ def test_a_dead_kernel_is_named(add, run):
 
 
 def test_ctrl_c_ends_the_kernels(home, add, start):
-    wait = 'import os, pathlib, time; pathlib.Path("{}").write_text(str(os.getpid())); time.sleep(300)'
+    wait = '''import os, pathlib, time
+pathlib.Path("{}").write_text(str(os.getpid()))
+time.sleep(300)'''
     for name in ('00_a', '01_b'): add(name, wait.format(name))
     p, pids = start(), [home/'nbs/00_a', home/'nbs/01_b']
     for _ in range(600):

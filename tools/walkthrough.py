@@ -128,7 +128,8 @@ class Run:
         "Where it stopped, and why"
         where = f"code cell {self.k}:" if self.k else "before its first cell:"
         code = self.todo[self.k-1].source.splitlines()[:6] if self.k else []
-        return '\n'.join([f"\n{self.path.name}, {where}", *('    '+l for l in code), f"  {self.error}"])
+        lines = [f"\n{self.path.name}, {where}", *('    ' + l for l in code), f"  {self.error}"]
+        return '\n'.join(lines)
 
 
 def run_all(paths, options, each, kernels=2):
@@ -255,7 +256,7 @@ def choose(only, in_place):
 
 
 def say_start(notebooks, data, only):
-    takes = '' if only else ': about 10 minutes on 2 cores' if data else ': about 4 minutes on 2 cores'
+    takes = '' if only else f": about {10 if data else 4} minutes on 2 cores"
     where = f"FER-2013 at {data}{takes}" if data else (
         f"drawn faces{takes} (FER2013_PATH=... for the real ones)")
     print(f"{len(notebooks)} notebook{'s'*(len(notebooks) > 1)} on {where}", flush=True)

@@ -98,7 +98,7 @@ def training_faces():
     if faces.name!='FER-2013':
         raise SystemExit("FER2013_PATH does not lead to all of FER-2013: folds need real faces")
     train = clean_split(faces).subset('train')
-    return train[~train.info.blurred.to_numpy(bool)]
+    return train[~train.not_a_face]
 
 
 if __name__=='__main__':

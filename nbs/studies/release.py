@@ -125,7 +125,7 @@ if __name__=='__main__':
         raise SystemExit("FER2013_PATH does not lead to all of FER-2013: release.py needs it")
     faces = clean_split(faces)
     train = faces.subset('train')
-    train = train[~train.info.blurred.to_numpy(bool)] # the faces that were learned from
+    train = train[~train.not_a_face] # the faces that were learned from
     WEIGHTS.mkdir(exist_ok=True)
     for arg in sys.argv[1:]:
         name,_,run = arg.partition('=')
