@@ -10,7 +10,7 @@ from fer_nbdev.synthetic import synthetic_faces
 @pytest.fixture
 def studies(root, monkeypatch):
     "The scripts as modules"
-    folder = next(p for p in (root/'studies', root/'nbs/studies') if (p/'ledger.py').exists())
+    folder = next(p for p in (root/'studies',) if (p/'ledger.py').exists())
     monkeypatch.syspath_prepend(folder)
     return folder
 

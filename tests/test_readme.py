@@ -5,7 +5,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT/'README.md').read_text(encoding='utf-8')
-RESULTS = ROOT/'nbs/studies/results/final.json'
+RESULTS = ROOT/'studies/results/final.json'
 
 
 def test_readme_is_what_the_index_makes():

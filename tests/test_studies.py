@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 @pytest.fixture(scope='module')
-def results(root): return root/'nbs/studies/results'
+def results(root): return root/'studies/results'
 
 def test_model_card_is_made_of_the_json(root):
-    r = subprocess.run([sys.executable, 'nbs/studies/model_card.py', '--check'], cwd=root, capture_output=True, text=True)
+    r = subprocess.run([sys.executable, 'studies/model_card.py', '--check'], cwd=root, capture_output=True, text=True)
     assert r.returncode==0, r.stderr
 
 def test_released_files_are_the_ones_scored(root, results):
@@ -51,11 +51,11 @@ def test_weights_and_onnx_are_one_network(name):
 def test_nothing_trains_on_test(root, tmp_path):
     "The one script that reads `test` is final_evaluation"
     asks = re.compile(r"split\s*==\s*'test'|subset\('(test|PrivateTest)'\)")
-    readers = [p.name for p in (root/'nbs/studies').glob('*.py') if asks.search(p.read_text())]
+    readers = [p.name for p in (root/'studies').glob('*.py') if asks.search(p.read_text())]
     assert readers==['final_evaluation.py']
 
 def test_minutes_count_teachers_and_theirs_once(root, results, monkeypatch):
-    monkeypatch.syspath_prepend(root/'nbs/studies')
+    monkeypatch.syspath_prepend(root/'studies')
     from final_evaluation import lineage
     assert set(lineage('nano'))=={'nano','small','small_plain','small_rare','nano_plain'}
     for r in json.loads((results/'final.json').read_text()):
@@ -63,7 +63,7 @@ def test_minutes_count_teachers_and_theirs_once(root, results, monkeypatch):
         assert abs(sum(t['cpu_minutes'] for t in runs.values())-r['minutes'])<.1
 
 def test_temperature_undoes_what_made_answers_too_sure(root, monkeypatch):
-    monkeypatch.syspath_prepend(root/'nbs/studies')
+    monkeypatch.syspath_prepend(root/'studies')
     from release import choose_temperature, tempered
     rng = np.random.default_rng(0)
     p = np.exp(2*rng.normal(size=(20_000,7)))
@@ -76,7 +76,7 @@ def test_temperature_undoes_what_made_answers_too_sure(root, monkeypatch):
 def study(root, monkeypatch, tmp_path):
     "A function that imports a script of the studies, with FER_RUNS a new folder"
     pytest.importorskip('fastai')
-    monkeypatch.syspath_prepend(root/'nbs/studies')
+    monkeypatch.syspath_prepend(root/'studies')
     monkeypatch.setenv('FER_RUNS', str(tmp_path/'runs'))
     def script(name):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -181,7 +181,7 @@ def test_robustness_rows_by_file(study, monkeypatch, tmp_path):
 @pytest.fixture
 def cifar(root, monkeypatch):
     pytest.importorskip('torchvision')
-    monkeypatch.syspath_prepend(root/'nbs/studies')
+    monkeypatch.syspath_prepend(root/'studies')
     import train_cifar
     return train_cifar
 

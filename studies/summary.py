@@ -1,4 +1,4 @@
-"""Mean and standard deviation over the seeds of each recipe: `python nbs/studies/summary.py`
+"""Mean and standard deviation over the seeds of each recipe: `python studies/summary.py`
 
 Reads the runs in `results/` that have a seed in their name, all judged on PublicTest, and writes
 `results/summary.json`. The standard deviation is the one between seeds (n-1); one seed has none.

@@ -1,9 +1,9 @@
 """The question of Emojify-Expressions: does its table of 315,722 parameters reach 80 % on CIFAR-10?
 
-`CIFAR10_PATH=<folder> python nbs/studies/train_cifar.py bare augmented`, where the folder holds
+`CIFAR10_PATH=<folder> python studies/train_cifar.py bare augmented`, where the folder holds
 `cifar-10-batches-py`, as unpacked from https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz,
 or a `cifar10.parquet`. Two runs of 50 epochs, bare and with dropout and augmentation; curves go to
-`nbs/studies/results/cifar_<name>.csv`.
+`studies/results/cifar_<name>.csv`.
 CIFAR-10's own test split is its only second split, so the curves are judged on it, as that project
 judged its own.
 """
@@ -89,7 +89,7 @@ def run(name, drop=0., tfm=None, seed=0):
                best=max(rows, key=lambda r: r['valid_accuracy']),
                wall_minutes=round((time.time()-t)/60,1),
                cpu_minutes=round((time.process_time()-cpu)/60,1),
-               command=f'python nbs/studies/train_cifar.py {name}')
+               command=f'python studies/train_cifar.py {name}')
     (HERE/'results'/f'cifar_{name}.json').write_text(json.dumps(out, indent=1)+'\n')
 
 RUNS = dict(bare=dict(), augmented=dict(drop=.3, tfm=augment))

@@ -1,12 +1,12 @@
 """Train the networks of the studies on real FER-2013.
 
-    python nbs/studies/train_models.py                    the plan, and how far each run is
-    python nbs/studies/train_models.py nano_plain small   all seeds of these, one after the other
-    python nbs/studies/train_models.py nano_plain_s1      one run
+    python studies/train_models.py                    the plan, and how far each run is
+    python studies/train_models.py nano_plain small   all seeds of these, one after the other
+    python studies/train_models.py nano_plain_s1      one run
 
-Each run is a folder `<name>_s<seed>` in FER_RUNS (default `nbs/studies/runs`, which git ignores).
+Each run is a folder `<name>_s<seed>` in FER_RUNS (default `studies/runs`, which git ignores).
 It can be killed and started again; a finished one is not trained again. Its log, record and figures
-on `valid` go to `nbs/studies/results/`, which is committed. FER_THREADS sets the number of threads.
+on `valid` go to `studies/results/`, which is committed. FER_THREADS sets the number of threads.
 Nothing here sees `test`.
 
 Results without a seed in their name (`nano_plain.json` and its like) are older runs: one seed each,
@@ -28,7 +28,7 @@ from fer_nbdev.train import AUGMENT, RECIPES, Distill, fit_recipe, get_recipe, p
 
 HERE = Path(__file__).parent
 FOLDER,RESULTS = Path(os.environ.get('FER_RUNS', HERE/'runs')),HERE/'results'
-COMMAND = 'python nbs/studies/train_models.py'
+COMMAND = 'python studies/train_models.py'
 
 OURS = ('lr','schedule','bs','augment','ema_decay','wd','loss_args')
 OURS = {k: RECIPES['small'][k] for k in OURS} # our recipe for their network

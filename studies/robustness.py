@@ -1,4 +1,4 @@
-"""What a camera's faults cost: `python nbs/studies/robustness.py small nano`
+"""What a camera's faults cost: `python studies/robustness.py small nano`
 
 Scores packaged networks (by name) or ONNX files (by path) on PublicTest as it is, and on copies
 with noise, JPEG, blur and so on, one fault at a time. JPEG is Pillow's own. Each file is one row of
@@ -73,7 +73,7 @@ def row(name, faces):
     path = WEIGHTS/f'{name}.onnx' if not name.endswith('.onnx') else Path(name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return dict(name=path.stem, file=path.name, sha256=digest, data=faces.name, split='PublicTest',
-                n=len(faces), command=f'python nbs/studies/robustness.py {name}',
+                n=len(faces), command=f'python studies/robustness.py {name}',
                 **robustness(load_predictor(str(path)).predict_proba, faces))
 
 def keep(row):

@@ -1,9 +1,9 @@
-"""How strongly to degrade training faces? `python nbs/studies/choose_augmentation.py medium`
+"""How strongly to degrade training faces? `python studies/choose_augmentation.py medium`
 
 The packaged `nano` learns on for a few epochs; the runs differ in noise, blur, resolution and JPEG
 only, and are judged on PublicTest as it is and under each of `robustness.py`'s faults. One run
 each, of one seed: enough to choose a strength, not to tell two near ones apart.
-Each run is a folder in FER_RUNS (default `nbs/studies/runs`) and can be killed and started again;
+Each run is a folder in FER_RUNS (default `studies/runs`) and can be killed and started again;
 figures go to `results/augmentation.json`. Nothing here sees `test`.
 """
 import json, os, sys
@@ -36,7 +36,7 @@ def run(name, faces, epochs):
     seconds = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     return dict(name=name, strengths=STRENGTHS[name], model='nano', epochs=epochs, seed=0,
                 split='PublicTest', n=len(valid), cpu_minutes=round(seconds[1]/60, 1),
-                command=f'python nbs/studies/choose_augmentation.py {name}',
+                command=f'python studies/choose_augmentation.py {name}',
                 **robustness(lambda x: predict_faces(learn.model, x), valid))
 
 def keep(row):
