@@ -1,7 +1,7 @@
-"""What noise, blur, lower resolution and JPEG add to a training step. `python benchmarks/augmentation.py`
+"""What camera faults add to a training step. `python benchmarks/augmentation.py`
 
-A step of `nano` and `small` on augmented batches of 128 drawn faces, without these four and with
-them, alternately;
+A step of `nano` and `small` on augmented batches of 128 drawn faces, without
+noise, blur, lower resolution and JPEG and with them, alternately;
 processor time of one thread, medians. The ratio is what carries over to another machine.
 """
 import statistics, time
