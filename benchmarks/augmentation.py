@@ -8,7 +8,8 @@ import statistics, time
 
 import torch
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import AUGMENT, fer_learner
+from fer_nbdev.loaders import AUGMENT
+from fer_nbdev.train import fer_learner
 
 ROUNDS,BS = 15,128
 FOUR = dict(noise=.1, blur=1.5, lowres=.6, jpeg=15, degrade=.3)

@@ -20,7 +20,8 @@ from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, PILImageBW
 from fastai.vision.all import aug_transforms, parent_label
 from PIL import Image
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import EMA, face_dls, fer_learner
+from fer_nbdev.loaders import face_dls
+from fer_nbdev.train import EMA, fer_learner
 
 N,ROUNDS,BS = 1500,5,128
 torch.set_num_threads(1)

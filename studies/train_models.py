@@ -24,7 +24,10 @@ from fer_nbdev.data import load_fer
 from fer_nbdev.evaluate import metrics_record
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.quality import find_leaks
-from fer_nbdev.train import AUGMENT, RECIPES, Distill, fit_recipe, get_recipe, predict_faces
+from fer_nbdev.loaders import AUGMENT
+from fer_nbdev.runs import fit_recipe
+from fer_nbdev.teachers import Distill
+from fer_nbdev.train import RECIPES, get_recipe, predict_faces
 
 HERE = Path(__file__).parent
 FOLDER,RESULTS = Path(os.environ.get('FER_RUNS', HERE/'runs')),HERE/'results'

@@ -8,8 +8,8 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('fastai')
 from PIL import Image
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import (AUGMENT, Augment, TensorFace, jpeg_copy, random_blur, random_jpeg,
-                             random_lowres, random_noise)
+from fer_nbdev.loaders import (AUGMENT, Augment, TensorFace, jpeg_copy, random_blur,
+                               random_jpeg, random_lowres, random_noise)
 
 FAULTS = dict(noise=random_noise, blur=random_blur, lowres=random_lowres, jpeg=random_jpeg)
 

@@ -10,8 +10,10 @@ from fer_nbdev.core import FIVE, Faces
 from fer_nbdev.losses import FocalLoss
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import (AUGMENT, Checkpoint, Distill, atomic_save, face_dls, fer_learner,
-                             fit_recipe, get_recipe, predict_faces, _locked)
+from fer_nbdev.loaders import AUGMENT, face_dls
+from fer_nbdev.runs import Checkpoint, atomic_save, fit_recipe, _locked
+from fer_nbdev.teachers import Distill, VoteHead
+from fer_nbdev.train import fer_learner, get_recipe, predict_faces
 from fastai.callback.core import Callback
 
 @pytest.fixture(scope='module')
@@ -30,9 +32,9 @@ TABLE = {
     'unknown recipe': (lambda f,d: get_recipe('smal'), "unknown recipe 'smal', did you mean ['small']"),
     'unknown weights': (lambda f,d: create_model('nano', weights='fre'), "expected None, 'fer' or 'imagenet'"),
     'no packaged weights': (lambda f,d: create_model('cifar_cnn', weights='fer'), "no packaged weights for 'cifar_cnn'"),
-    'votes without a head': (lambda f,d: fer_learner(Faces(f.images, f.labels, f.split, votes=np.ones((len(f),10))), 'cifar_cnn', vote_weight=.5, bs=64).fit(1), "has no `head`"),
+    'votes without a head': (lambda f,d: fer_learner(Faces(f.images, f.labels, f.split, votes=np.ones((len(f),10))), 'cifar_cnn', bs=64, cbs=[VoteHead(.5)]).fit(1), "has no `head`"),
     'early stop of a one-cycle run': (lambda f,d: fit_recipe(f, 'nano', '/nowhere', patience=2), "patience=2: stopping early would cut a 'one_cycle' schedule short"),
-    'votes and mixup': (lambda f,d: fer_learner(f, vote_weight=.5, mixup=.2), "vote_weight and mixup: a blend of two faces"),
+    'votes and mixup': (lambda f,d: get_recipe('nano', vote_weight=.5, mixup=.2), "vote_weight and mixup: a blend of two faces"),
     'a teacher for other classes': (lambda f,d: fer_learner(f, bs=64, cbs=[Distill([create_model('nano', n_classes=5)])]).fit(1), "the teachers answer for 5 classes, the network for 7"),
     'no teacher': (lambda f,d: Distill([]), "0 teachers with a weight of 0.7"),
     'misspelt setting': (lambda f,d: fit_recipe(f, 'nano', '/nowhere', epoch=3), "unknown setting 'epoch' in the recipe, did you mean ['epochs'"),
@@ -74,7 +76,7 @@ TABLE |= {
     'bs of 0 to predict': (lambda f,d: predict_faces(create_model('nano'), f.images, bs=0), "bs=0:"),
     'decay of 1': (lambda f,d: fer_learner(f, ema_decay=1.), "ema_decay=1.0: expected a number, from"),
     'power of 2': (lambda f,d: face_dls(f, balance_power=2), "balance_power=2: expected a number"),
-    'votes below 0': (lambda f,d: fer_learner(f, vote_weight=-1), "vote_weight=-1: expected a number"),
+    'votes below 0': (lambda f,d: get_recipe('nano', vote_weight=-1), "vote_weight=-1: expected a number"),
     'mixup as text': (lambda f,d: fer_learner(f, mixup='x'), "mixup='x': expected a number"),
     'wd is nan': (lambda f,d: fer_learner(f, wd=float('nan')), "wd=nan: expected a number"),
     'a misspelt augmentation': (lambda f,d: face_dls(f, 32, dict(rotate=5)), "expected None or a dict"),

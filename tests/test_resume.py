@@ -11,7 +11,8 @@ SCRIPT = '''
 import sys, time, torch
 from fastai.callback.core import Callback
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import AUGMENT, fit_recipe
+from fer_nbdev.loaders import AUGMENT
+from fer_nbdev.runs import fit_recipe
 torch.set_num_threads(2)
 
 class Signal(Callback):
@@ -26,7 +27,7 @@ learn = fit_recipe(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs
 
 def test_sigkill_in_mid_epoch(tmp_path):
     import torch
-    from fer_nbdev.train import _locked
+    from fer_nbdev.runs import _locked
     script = tmp_path/'run.py'
     script.write_text(SCRIPT)
     def start(*args): return subprocess.Popen([sys.executable, str(script), *map(str,args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -8,11 +8,14 @@ import pytest
 torch = pytest.importorskip('torch')
 import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelFitException
-import fer_nbdev.train
+import fer_nbdev.runs
 from fer_nbdev.core import EMOTIONS, FIVE, Faces
 from fer_nbdev.models import create_model, list_models, load_weights, save_weights
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import Distill, FaceDL, FaceData, face_dls, fer_learner, predict_faces, fit_recipe
+from fer_nbdev.loaders import FaceDL, FaceData, face_dls
+from fer_nbdev.runs import fit_recipe
+from fer_nbdev.teachers import Distill, VoteHead
+from fer_nbdev.train import fer_learner, predict_faces
 
 @pytest.fixture(scope='module')
 def faces():
@@ -217,7 +220,7 @@ class Cut(Callback):
 
 @pytest.mark.filterwarnings('ignore:CUDA is not available')
 def test_half_precision_as_in_any_fastai_script(faces):
-    learn = fer_learner(faces, 'nano', bs=64, ema_decay=.9, vote_weight=.5, seed=0).to_fp16()
+    learn = fer_learner(faces, 'nano', bs=64, ema_decay=.9, seed=0, cbs=[VoteHead(.5)]).to_fp16()
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     assert not learn.plain_tensors.handles and np.isfinite(learn.recorder.values[-1][:2]).all()
 
@@ -251,8 +254,8 @@ def test_tracked_run_goes_on_after_an_interrupt(faces, tmp_path, monkeypatch):
             if self.epoch==1: raise KeyboardInterrupt
     args = dict(recipe='nano', path=tmp_path/'run', epochs=2, bs=64, track=True)
     with pytest.raises(KeyboardInterrupt): fit_recipe(faces, cbs=[Stop()], **args)
-    real = fer_nbdev.train.version
-    monkeypatch.setattr(fer_nbdev.train, 'version', lambda p: '0.0' if p=='numpy' else real(p))
+    real = fer_nbdev.runs.version
+    monkeypatch.setattr(fer_nbdev.runs, 'version', lambda p: '0.0' if p=='numpy' else real(p))
     fit_recipe(faces, **args)
     runs = mlflow.search_runs(search_all_experiments=True)
     assert len(runs)==1 and runs.status[0]=='FINISHED'
