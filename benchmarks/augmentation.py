@@ -1,14 +1,15 @@
-"""What noise, blur, lower resolution and JPEG add to a training step. `python benchmarks/augmentation.py`
+"""What camera faults add to a training step. `python benchmarks/augmentation.py`
 
-A step of `nano` and `small` on augmented batches of 128 drawn faces, without these four and with
-them, alternately;
+A step of `nano` and `small` on augmented batches of 128 drawn faces, without
+noise, blur, lower resolution and JPEG and with them, alternately;
 processor time of one thread, medians. The ratio is what carries over to another machine.
 """
 import statistics, time
 
 import torch
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import AUGMENT, fer_learner
+from fer_nbdev.loaders import AUGMENT
+from fer_nbdev.train import fer_learner
 
 ROUNDS,BS = 15,128
 FOUR = dict(noise=.1, blur=1.5, lowres=.6, jpeg=15, degrade=.3)

@@ -141,8 +141,8 @@ class PageWriter:
             return raw(plotly_html(data[PLOTLY], self.figures, self.page.up))
         if 'text/markdown' in data and 'text/html' not in data: return text(data['text/markdown'])
         if 'image/png' in data: return self.picture(o, opts, name)
-        for mime in ('text/html', 'image/svg+xml'):
-            if mime in data: return raw(table_html(text(data[mime])))
+        if 'text/html' in data: return raw(table_html(text(data['text/html'])))
+        if 'image/svg+xml' in data: return raw(text(data['image/svg+xml']))
         return box(text(data['text/plain'])) if 'text/plain' in data else ''
 
     def picture(self, o, opts, name):
@@ -162,12 +162,16 @@ def box(printed, kind=''):
     return f"::: {{.output {'.'+kind if kind else ''}}}\n```\n{printed}\n```\n:::"
 
 
-def raw(markup): return '::: {.output .rich}\n```{=html}\n' + markup + '\n```\n:::'
+def raw(markup):
+    if not markup.strip(): return ''
+    return '::: {.output .rich}\n```{=html}\n' + markup + '\n```\n:::'
 
 
 def table_html(markup):
-    "A DataFrame's own HTML without its style; long names in its head may break, sentences wrap"
-    markup = re.sub(r'<style scoped>.*?</style>', '', markup, flags=re.S).replace(' border="1"', '')
+    """HTML that an output has, in the site's style instead of its own, which would be white at
+    night. Long names in the head of a table may break, and sentences wrap"""
+    markup = re.sub(r'<style.*?</style>', '', markup, flags=re.S).replace(' border="1"', '')
+    markup = markup.replace('class="fastprogress"', 'class="dataframe"')
     def may_break(m): return m[0].replace('_', '_<wbr>')
     markup = re.sub(r'<thead>.*?</thead>', may_break, markup, flags=re.S)
     return re.sub(r'<td>([^<]{30,})</td>', r'<td class="words">\1</td>', markup)

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SPLITS', 'VOTES', 'match_emotion', 'load_fer']
 
-# %% ../nbs/03_data.ipynb #baab32a0
+# %% ../nbs/03_data.ipynb #a07c8cca
 import hashlib, os, re
 from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 from .core import EMOTIONS, Faces
-from .files import (FileTree, _PICTURES, _load_fingerprints, decode_faces, match_splits,
-                             read_csv, read_parquet, read_votes)
+from .files import (FileTree, _PICTURES, _load_fingerprints, _shown, decode_faces,
+                             match_splits, read_csv, read_parquet, read_votes)
 
 # %% ../nbs/03_data.ipynb #148d5961
 SPLITS = dict(Training='train', PublicTest='valid', PrivateTest='test')
@@ -77,7 +77,7 @@ def _split_off_valid(
         split[rng.permutation(i)[:round(len(i)*frac)]] = 'valid'
     return split
 
-# %% ../nbs/03_data.ipynb #a911f78a
+# %% ../nbs/03_data.ipynb #3ab3e47d
 _SPLIT_OF = dict(training='train', train='train', publictest='valid', valid='valid', val='valid',
                  validation='valid', privatetest='test', test='test')
 
@@ -90,11 +90,11 @@ def _place(tree, name): # -> split, and label as a position in `EMOTIONS`
     emotion = match_emotion(parts[-2])
     if emotion is None:
         raise ValueError(f"{tree.where(str(PurePosixPath(name).parent))}: unknown class "
-                         f"'{parts[-2]}'. Expected one of {', '.join(EMOTIONS)}: rename the "
-                         "folder, or move it away")
+                         f"'{_shown(parts[-2])}'. Expected one of {', '.join(EMOTIONS)}: "
+                         "rename the folder, or move it away")
     return split,EMOTIONS.index(emotion)
 
-# %% ../nbs/03_data.ipynb #bb8b936b
+# %% ../nbs/03_data.ipynb #5486f993
 def _check_classes(tree, pictures):
     "Refuse a folder of a class without a picture that can be read"
     full = {PurePosixPath(n).parent for n in pictures}
@@ -107,7 +107,7 @@ def _check_classes(tree, pictures):
                          f"{_some(inside)}. Convert its pictures to png, or remove the folder")
 
 def _some(names): # A short list of names
-    return f"{', '.join(names[:3])}{' ...' if len(names)>3 else ''}" or 'nothing'
+    return ', '.join(_shown(n) for n in names[:3])+' ...'*(len(names)>3) or 'nothing'
 
 # %% ../nbs/03_data.ipynb #487583f7
 def _split_test(images, labels):

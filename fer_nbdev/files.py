@@ -53,7 +53,7 @@ def _parse_pixels(
     if any(np.count_nonzero(last[a:b])!=n for a,b in zip(starts, ends)): return None
     return np.compress(last, value+hundreds*np.uint8(100)).reshape(-1,n)
 
-# %% ../nbs/91_files.ipynb #7e79d65c
+# %% ../nbs/91_files.ipynb #b1455c8d
 _BOM = b'\xef\xbb\xbf'
 
 class _Columns(NamedTuple):
@@ -63,20 +63,26 @@ class _Columns(NamedTuple):
     usage: int|None
     width: int # How many columns a row has
 
+def _shown(text, most=60): # A file's own words in an error: short, and on one line
+    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in str(text)[:most])
+
+def _fields(line): # The fields of one row; quotation marks are rare, and slow
+    return line.split(',') if '"' not in line else next(csv.reader([line]))
+
 _WEB_PAGE = ("a web page (HTML), not data, probably a login page. Log in to Kaggle and "
              "download it again")
 
 def _check_text(head, name):
     "Refuse what is not a csv at all"
     if not head.strip():
-        raise ValueError(f"{name}: empty file ({len(head)} bytes). The download failed: "
-                         "download it again")
+        what = 'only empty lines' if head else 'empty file (0 bytes)'
+        raise ValueError(f"{name}: {what}. The download failed: download it again")
     if b'\0' in head[:4096]:
         raise ValueError(f"{name}: wrong encoding, it looks like UTF-16 and must be UTF-8 "
                          "(or it is no text at all). Save it as 'CSV UTF-8', or download it again")
     if head.lstrip()[:1]==b'<': raise ValueError(f"{name}: {_WEB_PAGE}")
 
-# %% ../nbs/91_files.ipynb #e6502159
+# %% ../nbs/91_files.ipynb #c58040ba
 def _read_header(
     head:bytes, # The first bytes of the file
     name:str, # What to call it in errors
@@ -88,7 +94,7 @@ def _read_header(
         raise ValueError(f"{name}: wrong encoding, the header is not UTF-8: {line[:60]!r}. "
                          "Save it as 'CSV UTF-8', or download it again")
     names = [c.strip(' \t"').lower() for c in _fields(line)]
-    found = [n[:20] for n in names[:6]]
+    found = [_shown(n, 20) for n in names[:6]]
     if 'pixels' in names and 'emotion' not in names:
         raise ValueError(f"{name}: no column 'emotion', found {found}. Without labels it is the "
                          "challenge's test.csv. Use fer2013.csv or icml_face_data.csv")
@@ -98,10 +104,6 @@ def _read_header(
                              "columns emotion, pixels, Usage: is it the right file?")
     usage = names.index('usage') if 'usage' in names else None
     return _Columns(names.index('emotion'), names.index('pixels'), usage, len(names))
-
-# %% ../nbs/91_files.ipynb #be291007
-def _fields(line): # The fields of one row; quotation marks are rare, and slow
-    return line.split(',') if '"' not in line else next(csv.reader([line]))
 
 # %% ../nbs/91_files.ipynb #afa7fefb
 _BLOCK,_MAX_ROW = 1<<21,1<<20
@@ -140,7 +142,7 @@ def _blocks(
             yield _Block(text, False, False)
             return
 
-# %% ../nbs/91_files.ipynb #f09789d3
+# %% ../nbs/91_files.ipynb #b0ec0840
 def _pixel_column(col, n): # A binary pyarrow array -> uint8 (N, n) or None
     off = np.frombuffer(col.buffers()[1], np.int32)[col.offset:col.offset+len(col)+1]
     if (np.diff(off)<=0).any(): return None
@@ -149,12 +151,13 @@ def _pixel_column(col, n): # A binary pyarrow array -> uint8 (N, n) or None
 
 def _parse_block(text, cols, classes, usages, n):
     "Pixels, labels and usages of some rows; None if anything is wrong with them"
+    if len(text)>_MAX_ROW and not text.strip(): return None
     import pyarrow as pa, pyarrow.csv as pc
     names = [f'c{i}' for i in range(cols.width)]
     use = [names[i] for i in cols[:3] if i is not None]
     read = pc.ReadOptions(column_names=names, block_size=len(text)+1, use_threads=False)
     convert = pc.ConvertOptions(include_columns=use, column_types={c: pa.binary() for c in use})
-    rules = pc.ParseOptions(newlines_in_values=True)
+    rules = pc.ParseOptions(newlines_in_values=b'"' in text)
     try: t = pc.read_csv(pa.BufferReader(text), read, rules, convert)
     except pa.ArrowInvalid: return None
     label = {str(i).encode(): i for i in range(len(classes))}
@@ -165,7 +168,7 @@ def _parse_block(text, cols, classes, usages, n):
     if labels: pixels = _pixel_column(t[1].combine_chunks(), n)
     return None if pixels is None else (pixels,labels,usage)
 
-# %% ../nbs/91_files.ipynb #23cc69be
+# %% ../nbs/91_files.ipynb #7d30c71f
 _again = "Download it again, or mend or delete this row"
 _NUMBERS = {f'{i:0{w}}' for w in (1,2,3) for i in range(256)}
 
@@ -180,13 +183,14 @@ def _row_error(row, cols, classes, usages, n):
         return f"{len(fields)} columns, expected {cols.width}{extra}"
     label = fields[cols.emotion].strip()
     if label not in map(str, range(len(classes))):
-        return f"emotion '{label[:20]}', expected 0 to {len(classes)-1} ({', '.join(classes)})"
+        known = f"0 to {len(classes)-1} ({', '.join(classes)})"
+        return f"emotion '{_shown(label, 20)}', expected {known}"
     usage = None if cols.usage is None else fields[cols.usage].strip()
     return _pixel_error(fields[cols.pixels], n) or _usage_error(usage, usages)
 
 def _usage_error(usage, usages):
     if usage is not None and usage not in usages:
-        return f"usage '{usage[:20]}', expected {', '.join(usages)}"
+        return f"usage '{_shown(usage, 20)}', expected {', '.join(usages)}"
 
 # %% ../nbs/91_files.ipynb #b28d9d95
 def _pixel_error(text, n):
@@ -199,7 +203,7 @@ def _pixel_error(text, n):
     side = round(n**.5)
     if found!=n: return f"{found:,} pixels, expected {n:,} ({side}x{side})"
 
-# %% ../nbs/91_files.ipynb #0f43021e
+# %% ../nbs/91_files.ipynb #a79c1402
 def _rows(text): # Generator of (lines before it, row); a row may span lines between quotes
     start,odd,parts = 0,0,[]
     for i,line in enumerate(io.StringIO(text, newline='')):
@@ -212,6 +216,8 @@ def _rows(text): # Generator of (lines before it, row); a row may span lines bet
 
 def _first_bad_row(block, row, line, name, expected):
     "A ValueError for the first row of `block` that is wrong; `row`, `line`: how many came before"
+    if not block.text.strip():
+        return ValueError(f"{name} line {line+1}: only empty lines from here. Download it again")
     rows = [(i,r) for i,r in _rows(block.text.decode('utf-8','replace')) if r]
     for k,(i,r) in enumerate(rows):
         wrong = _row_error(r, *expected)
@@ -261,7 +267,7 @@ def read_csv(
     images = np.concatenate(images).reshape(-1,size,size)
     return images, np.array(labels), usage if cols.usage is not None else None
 
-# %% ../nbs/91_files.ipynb #78aece80
+# %% ../nbs/91_files.ipynb #dd81cbe2
 def _to_votes(
     values, # Rows of counts: numbers or text
     columns, # Their names
@@ -275,11 +281,11 @@ def _to_votes(
     bad = np.argwhere(~((x>=0)&(x<=10)&(x==np.round(x))))
     if len(bad):
         i,j = bad[0]
-        raise ValueError(f"{where(i)}: {columns[j]} is '{str(values[i][j])[:20]}', expected a "
+        raise ValueError(f"{where(i)}: {columns[j]} is '{_shown(values[i][j], 20)}', expected a "
                          "whole number of votes from 0 to 10. Download it again")
     return x.astype(np.int8)
 
-# %% ../nbs/91_files.ipynb #fd5a2c69
+# %% ../nbs/91_files.ipynb #950316c4
 def _csv_table(data, name, wanted):
     "Header and rows of a small csv; an error for a missing column and for a ragged row"
     if not data.strip():
@@ -289,8 +295,8 @@ def _csv_table(data, name, wanted):
     head = rows[0][1]
     missing = [c for c in wanted if c not in head]
     if missing:
-        raise ValueError(f"{name}: no column {', '.join(missing)}, found {head[:6]}. "
-                         "Expected fer2013new.csv of FER+")
+        raise ValueError(f"{name}: no column {', '.join(missing)}, found "
+                         f"{[_shown(c, 20) for c in head[:6]]}. Expected fer2013new.csv of FER+")
     for i,(line,r) in enumerate(rows[1:]):
         if len(r)!=len(head):
             raise ValueError(f"{name} row {i} (line {line}): {len(r)} columns, "
@@ -316,13 +322,23 @@ def read_votes(
                       lambda i: f"{name} row {i} (line {rows[i][0]})")
     return votes, np.array([v!='' for v in col.get('Image name', usage)])
 
-# %% ../nbs/91_files.ipynb #3dfda007
+# %% ../nbs/91_files.ipynb #1c95175d
 _FORMATS = dict(WEBP='.webp', PNG='.png .apng', JPEG='.jpg .jpeg .jpe .jfif .mpo',
                 BMP='.bmp', DIB='.dib', TIFF='.tif .tiff', GIF='.gif', JPEG2000='.jp2 .j2k',
                 PPM='.pgm .ppm .pbm .pnm', TGA='.tga', QOI='.qoi', PCX='.pcx', AVIF='.avif')
 if not features.check('avif'): del _FORMATS['AVIF']
 _PICTURES = tuple(e for endings in _FORMATS.values() for e in endings.split())
-_MAX_PIXELS = 50_000_000 # a larger "face" is a bomb, or a mistake
+_MAX_PIXELS = 16_000_000 # a larger "face" is a bomb, or a mistake
+
+# %% ../nbs/91_files.ipynb #3923c6ed
+class _Unfit(ValueError): "What is wrong, before anybody knows in which file"
+
+def _unit_floats(x): # float (H, W) -> the same, if its values are from 0 to 1
+    if not np.isfinite(x).all(): raise _Unfit("holds inf or NaN. Save it with 8 bits")
+    if x.min()<0 or x.max()>1:
+        raise _Unfit(f"floats from {x.min():.4g} to {x.max():.4g}, expected 0 to 1. "
+                     "Save it with 8 bits")
+    return x
 
 # %% ../nbs/91_files.ipynb #efcfb9bd
 def _grey_or_rgb(
@@ -340,16 +356,6 @@ def _grey_or_rgb(
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     if im.mode!='RGB': im = im.convert('L' if im.mode in ('1','L') else 'RGB')
     return np.asarray(im.reduce(shrink) if shrink>1 else im), 255
-
-# %% ../nbs/91_files.ipynb #3923c6ed
-class _Unfit(ValueError): "What is wrong, before anybody knows in which file"
-
-def _unit_floats(x): # float (H, W) -> the same, if its values are from 0 to 1
-    if not np.isfinite(x).all(): raise _Unfit("holds inf or NaN. Save it with 8 bits")
-    if x.min()<0 or x.max()>1:
-        raise _Unfit(f"floats from {x.min():.4g} to {x.max():.4g}, expected 0 to 1. "
-                     "Save it with 8 bits")
-    return x
 
 # %% ../nbs/91_files.ipynb #c38178b7
 _UPRIGHT = {2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: np.transpose,
@@ -445,7 +451,7 @@ def _kind(path, head): # 'zip', 'tar', 'parquet' or 'csv'
     raise ValueError(f"{path}: not a form that is known. Expected a .csv, a .parquet, a .zip, "
                      "a .tar(.gz), or a folder")
 
-# %% ../nbs/91_files.ipynb #c20c8712
+# %% ../nbs/91_files.ipynb #0cf829b2
 def _size_on_disk(path):
     "The size of a regular file; an error for a pipe, a socket or a device"
     st = os.stat(path)
@@ -455,29 +461,48 @@ def _size_on_disk(path):
     raise ValueError(f"{path}: a {kind}, expected a file. Give a copy of the file itself")
 
 def _said(e): # The reason of a foreign error: one short line, without a path
-    return ' '.join((getattr(e, 'strerror', None) or str(e) or type(e).__name__).split())[:100]
+    return _shown(getattr(e, 'strerror', None) or str(e) or type(e).__name__, 100)
 
 def _unreadable(where, e):
     return type(e)(f"{where}: cannot be read ({_said(e)}). Check the path and its rights")
 
-# %% ../nbs/91_files.ipynb #f676903e
-def _walk(root):
-    "Files below a folder as posix names, the folders, and the links that were not followed"
+# %% ../nbs/91_files.ipynb #a212243a
+class _Tree(NamedTuple):
+    archive: object # A ZipFile, a TarFile, or None for a folder
+    members: dict # Names of files -> what the archive knows of each
+    folders: list
+    skipped: list # What was not followed, and why
+
+def _walk(root)->_Tree:
+    "Files and folders below a folder, as posix names"
     def fail(e): raise _unreadable(e.filename, e) from None
-    names,folders,skipped,seen = [],[],[],{os.path.realpath(root)}
+    tree,seen = _Tree(None, {}, [], []),{os.path.realpath(root)}
     for d,dirs,files in os.walk(root, followlinks=True, onerror=fail):
-        rel = Path(d).relative_to(root)
-        names += [(rel/f).as_posix() for f in sorted(files)]
-        keep = []
-        for o in sorted(dirs):
+        name = lambda o: (Path(d)/o).relative_to(root).as_posix()
+        tree.members.update((name(f), None) for f in sorted(files))
+        dirs[:] = sorted(o for o in dirs if not o.startswith('.'))
+        for o in [*dirs]:
             real = os.path.realpath(os.path.join(d,o))
-            if o.startswith('.'): continue
-            if real in seen: skipped.append(f'{(rel/o).as_posix()} (a folder that was read)')
-            else: keep.append(o)
+            if real in seen:
+                tree.skipped.append(f'{name(o)} (a folder that was read)')
+                dirs.remove(o)
             seen.add(real)
-        dirs[:] = keep
-        folders += [(rel/o).as_posix() for o in keep]
-    return names,folders,skipped
+        tree.folders.extend(map(name, dirs))
+    return tree
+
+# %% ../nbs/91_files.ipynb #6b0ec41e
+def _check_bomb(total, packed):
+    if total>1<<28 and total>100*packed:
+        raise _Unfit(f"says that it unpacks to {total/1e6:,.0f} MB, more than 100 times its "
+                     "size: damaged, or an archive bomb. Download it again")
+
+def _open_zip(path, packed)->_Tree:
+    z = zipfile.ZipFile(path)
+    members = z.infolist()
+    _check_bomb(sum(m.file_size for m in members), packed)
+    folders = [m.filename.rstrip('/') for m in members if m.is_dir()]
+    names = {m.filename.replace('\\','/'): m for m in members if not m.is_dir()}
+    return _Tree(z, names, folders, [])
 
 # %% ../nbs/91_files.ipynb #bf086b91
 class _TarMember(tarfile.TarInfo):
@@ -495,105 +520,67 @@ def _target(m, members):
         at = '' if m.islnk() else posixpath.dirname(m.name)
         m = members.get(posixpath.normpath(posixpath.join(at, m.linkname)))
 
-# %% ../nbs/91_files.ipynb #44dd209d
-def _check_bomb(total, packed):
-    if total>1<<28 and total>100*packed:
-        raise _Unfit(f"says that it unpacks to {total/1e6:,.0f} MB, more than 100 times its "
-                     "size: damaged, or an archive bomb. Download it again")
-
-def _tar_members(tar, packed):
-    total,members = 0,{}
+# %% ../nbs/91_files.ipynb #8e09beed
+def _open_tar(path, packed)->_Tree:
+    tar,total,members,folders = tarfile.open(path, tarinfo=_TarMember),0,{},[]
     for m in tar:
         total += m.size
         _check_bomb(total, packed)
-        if not m.isdir(): members[posixpath.normpath(m.name)] = m
-    return members
+        if m.isdir(): folders.append(m.name)
+        else: members[posixpath.normpath(m.name)] = m
+    found = {n: _target(m, members) for n,m in members.items()}
+    skipped = [f'{n} (not a file of the archive)' for n,m in found.items() if not m]
+    return _Tree(tar, {n: m for n,m in found.items() if m}, folders, skipped)
 
-# %% ../nbs/91_files.ipynb #0b6b498a
+# %% ../nbs/91_files.ipynb #b629ddc5
+_DAMAGED = "not a complete archive, it is cut off or damaged. Download it again"
+
+def _check_names(names):
+    outside = [n for n in names if n.startswith('/') or '..' in n.split('/')]
+    if outside:
+        raise _Unfit(f"the member '{_shown(outside[0], 99)}' points out of the archive, which "
+                     "may be an attack. Get the archive from where you trust, or pack it anew")
+
+def _open_file(path): # -> _Tree of an archive, or None for a single csv or parquet file
+    try:
+        packed = _size_on_disk(path)
+        with path.open('rb') as f: kind = _kind(path, f.read(512))
+    except OSError as e: raise _unreadable(path, e) from None
+    if kind in ('csv','parquet'): return None
+    try:
+        tree = (_open_zip if kind=='zip' else _open_tar)(path, packed)
+        _check_names(tree.members)
+        return tree
+    except (_Unfit,NotImplementedError) as e: wrong = e
+    except Exception as e: wrong = f"{_DAMAGED} ({_said(e)})"
+    raise ValueError(f"{path}: {wrong}")
+
+# %% ../nbs/91_files.ipynb #4d2a5673
+def _hidden(name): return any(p.startswith(('.','__MACOSX')) for p in PurePosixPath(name).parts)
+
 class FileTree:
     "The files of a folder, zip or tar, or a single file, read in place"
     def __init__(self,
         path, # Folder, zip, tar (also .tar.gz, .tgz...), or a single csv or parquet file
     ):
         self.path = Path(path).expanduser()
-        self.archive,self.single,self.folders,self.skipped = None,False,[],[]
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path.absolute()}: no such file or folder. Check the "
                                     "path given to `load_fer`, or the variable FER2013_PATH")
-        if self.path.is_dir(): names,self.folders,self.skipped = _walk(self.path)
-        else: names = self._open_file()
-        self._check_names(names)
-
+        tree = _walk(self.path) if self.path.is_dir() else _open_file(self.path)
+        self.single = tree is None
+        if self.single:
+            tree = _Tree(None, {self.path.name: None}, [], [])
+            self.path = self.path.parent
+        self.archive,self.members,*_ = tree
+        self.names,self.folders,self.skipped = ([n for n in ns if not _hidden(n)]
+                                                for ns in tree[1:])
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
     def close(self):
         if self.archive: self.archive.close()
-    def where(self, name): # How an error calls a file of it
-        return str(self.path/name) if self.archive is None else f"{self.path} -> {name}"
 
-# %% ../nbs/91_files.ipynb #57eca757
-_DAMAGED = "not a complete archive, it is cut off or damaged. Download it again"
-
-@patch
-def _open_file(self:FileTree): # -> names
-    "Open an archive, or take a single file's folder as the tree"
-    try:
-        packed = _size_on_disk(self.path)
-        with self.path.open('rb') as f: kind = _kind(self.path, f.read(512))
-    except OSError as e: raise _unreadable(self.path, e) from None
-    if kind in ('csv','parquet'):
-        self.single,name,self.path = True,self.path.name,self.path.parent
-        return [name]
-    try: return (self._open_zip if kind=='zip' else self._open_tar)(packed)
-    except (_Unfit,NotImplementedError) as e: wrong = e
-    except Exception as e: wrong = f"{_DAMAGED} ({_said(e)})"
-    self.close()
-    raise ValueError(f"{self.path}: {wrong}")
-
-# %% ../nbs/91_files.ipynb #98f55725
-@patch
-def _open_zip(self:FileTree, packed):
-    self.archive = zipfile.ZipFile(self.path)
-    members = self.archive.infolist()
-    _check_bomb(sum(m.file_size for m in members), packed)
-    self.folders = [m.filename.rstrip('/') for m in members if m.is_dir()]
-    self.members = {m.filename.replace('\\','/'): m for m in members if not m.is_dir()}
-    return list(self.members)
-
-@patch
-def _open_tar(self:FileTree, packed):
-    self.archive = tarfile.open(self.path, tarinfo=_TarMember)
-    members = _tar_members(self.archive, packed)
-    self.folders = [m.name for m in self.archive.getmembers() if m.isdir()]
-    self.members = {n: _target(m, members) for n,m in members.items()}
-    self.skipped = [f'{n} (not a file of the archive)' for n,m in self.members.items() if not m]
-    return [n for n,m in self.members.items() if m]
-
-# %% ../nbs/91_files.ipynb #9132c3b5
-def _hidden(name): return any(p.startswith(('.','__MACOSX')) for p in PurePosixPath(name).parts)
-
-@patch
-def _check_names(self:FileTree, names):
-    outside = [n for n in names if n.startswith('/') or '..' in n.split('/')]
-    if outside:
-        self.close()
-        raise ValueError(f"{self.path}: the member '{outside[0][:100]}' points out of the "
-                         "archive, which may be an attack. Get the archive from where you "
-                         "trust, or pack it anew")
-    self.names,self.folders,self.skipped = ([n for n in ns if not _hidden(n)]
-                                            for ns in (names, self.folders, self.skipped))
-
-# %% ../nbs/91_files.ipynb #40b3fa36
-@patch
-def _error(self:FileTree, name, e):
-    "A foreign error, as one that says which file and what to do"
-    where = self.where(name)
-    if isinstance(e, OSError) and self.archive is None: return _unreadable(where, e)
-    if isinstance(e, (RuntimeError,NotImplementedError)):
-        return ValueError(f"{where}: {str(e)[:100]}. Unpack it yourself (a password may be "
-                          "needed), and give the folder")
-    return ValueError(f"{where}: {_DAMAGED} ({_said(e)})")
-
+# %% ../nbs/91_files.ipynb #66253df3
 class _Member:
     "An open file; what goes wrong while reading is named after it"
     def __init__(self, f, error): self.f,self.error = f,error
@@ -603,39 +590,57 @@ class _Member:
         try: return self.f.read(n)
         except Exception as e: raise self.error(e) from None
 
-# %% ../nbs/91_files.ipynb #c1b4960f
 @patch
-def size(self:FileTree, name)->int:
-    "Bytes of one file, without reading it"
-    if self.archive is None: return _size_on_disk(self.path/name)
-    m = self.members[name]
-    return m.file_size if isinstance(m, zipfile.ZipInfo) else m.size
+def where(self:FileTree, name:str)->str:
+    "How an error calls a file of it"
+    if self.archive is None: return _shown(self.path/name, 999)
+    return f"{self.path} -> {_shown(name, 200)}"
 
+@patch
+def _error(self:FileTree, name, e):
+    "A foreign error, as one that says which file and what to do"
+    if isinstance(e, OSError) and self.archive is None: return _unreadable(self.where(name), e)
+    wrong = f"{_DAMAGED} ({_said(e)})"
+    if isinstance(e, (RuntimeError,NotImplementedError)):
+        wrong = f"{_said(e)}. Unpack it yourself (a password may be needed), and give the folder"
+    return ValueError(f"{self.where(name)}: {wrong}")
+
+# %% ../nbs/91_files.ipynb #ad4b38e4
 @patch
 def open(self:FileTree,
     name:str, # One of `names`
     limit:int, # The most bytes that it may have
 ): # -> a binary file with `read`
     "Open one file of it"
+    at,m = self.path/name,self.members.get(name)
+    zipped = isinstance(m, zipfile.ZipInfo)
     try:
-        size = self.size(name)
-        if size>limit: raise _Unfit
-        if self.archive is None: f = (self.path/name).open('rb')
-        elif isinstance(self.archive, zipfile.ZipFile): f = self.archive.open(self.members[name])
-        else: f = self.archive.extractfile(self.members[name])
-        return _Member(f, lambda e: self._error(name, e))
-    except _Unfit:
-        raise ValueError(f"{self.where(name)}: {size/1e6:,.0f} MB, more than the "
-                         f"{limit/1e6:,.0f} MB that it may have. Is it the right file?") from None
-    except (OSError,RuntimeError,NotImplementedError,zipfile.BadZipFile,tarfile.TarError) as e:
-        raise self._error(name, e) from None
+        size = m.file_size if zipped else m.size if m else _size_on_disk(at)
+        if size>limit:
+            raise _Unfit(f"{self.where(name)}: {size/1e6:,.0f} MB, more than the "
+                         f"{limit/1e6:,.0f} MB that it may have. Is it the right file?")
+        if zipped: f = self.archive.open(m)
+        else: f = self.archive.extractfile(m) if m else at.open('rb')
+    except ValueError as e: raise ValueError(e) from None
+    except Exception as e: raise self._error(name, e) from None
+    return _Member(f, lambda e: self._error(name, e))
 
 @patch
 def read(self:FileTree, name:str, limit:int)->bytes:
     "The bytes of one file of it"
     with self.open(name, limit) as f: return f.read()
 
-# %% ../nbs/91_files.ipynb #8bab8986
+# %% ../nbs/91_files.ipynb #4b4f5146
+def _encoded(col): # A pyarrow column of bytes, or of structs with `bytes` -> of bytes
+    import pyarrow as pa, pyarrow.compute as pc
+    kind = col.type
+    if pa.types.is_struct(kind) and kind.get_field_index('bytes')>=0:
+        col = pc.struct_field(col, 'bytes')
+    if pa.types.is_binary(col.type) or pa.types.is_large_binary(col.type): return col
+    raise _Unfit(f"column image holds {str(kind)[:60]}, expected encoded bytes (png, webp...), "
+                 "alone or in a struct with `bytes`")
+
+# %% ../nbs/91_files.ipynb #98dbfd83
 _MAX_ROWS,_MAX_UNPACKED = 1_000_000,1<<30
 
 def _parquet_columns(data, needed, wanted): # -> dict of lists, and all column names
@@ -649,23 +654,25 @@ def _parquet_columns(data, needed, wanted): # -> dict of lists, and all column n
                      f"{_MAX_ROWS:,} or {_MAX_UNPACKED/1e6:,.0f} MB. Split it")
     missing = [c for c in needed if c not in names]
     if missing:
-        raise _Unfit(f"no column {', '.join(missing)}, found {names[:8]}. Expected usage, "
-                     "emotion and image (encoded bytes)")
+        raise _Unfit(f"no column {', '.join(missing)}, found "
+                     f"{[_shown(n, 20) for n in names[:8]]}. Expected usage, emotion and image "
+                     "(encoded bytes)")
     t = f.read(columns=[c for c in (*needed,*wanted) if c in names], use_threads=False)
     t.validate(full=True)
     return {c: (_encoded(t[c]) if c=='image' else t[c]).to_pylist() for c in t.column_names}
 
-# %% ../nbs/91_files.ipynb #4b4f5146
-def _encoded(col): # A pyarrow column of bytes, or of structs with `bytes` -> of bytes
-    import pyarrow as pa, pyarrow.compute as pc
-    kind = col.type
-    if pa.types.is_struct(kind) and kind.get_field_index('bytes')>=0:
-        col = pc.struct_field(col, 'bytes')
-    if pa.types.is_binary(col.type) or pa.types.is_large_binary(col.type): return col
-    raise _Unfit(f"column image holds {str(kind)[:60]}, expected encoded bytes (png, webp...), "
-                 "alone or in a struct with `bytes`")
+# %% ../nbs/91_files.ipynb #cb0511d5
+def _with_votes(cols, name, votes):
+    "Ten columns of votes as one array; a missing one is named"
+    missing = [c for c in votes if c not in cols]
+    if missing==list(votes): return cols
+    if missing:
+        raise ValueError(f"{name}: no column {', '.join(missing)}, though other votes are there. "
+                         "Add it, or remove all of them")
+    values = list(zip(*(cols.pop(c) for c in votes)))
+    return dict(cols, votes=_to_votes(values, votes, lambda i: f"{name} row {i}"))
 
-# %% ../nbs/91_files.ipynb #9528dc0c
+# %% ../nbs/91_files.ipynb #963cbedf
 def read_parquet(
     data:bytes, # The file
     name:str, # What to call it in errors
@@ -682,25 +689,14 @@ def read_parquet(
     if not cols['usage']: raise ValueError(f"{name}: no rows. Download it again")
     for i,(u,l) in enumerate(zip(cols['usage'], cols['emotion'])):
         if str(u) not in usages or l not in range(len(classes)):
-            raise ValueError(f"{name} row {i}: usage '{str(u)[:20]}', emotion '{str(l)[:20]}', "
+            raise ValueError(f"{name} row {i}: usage '{_shown(u, 20)}', emotion '{_shown(l, 20)}', "
                              f"expected {', '.join(usages)} and 0 to {len(classes)-1}")
     for k,kind in (('row',int),('blurred',bool)):
         bad = [i for i,v in enumerate(cols.get(k,[])) if type(v) is not kind]
         if bad:
-            raise ValueError(f"{name} row {bad[0]}: {k} is '{str(cols[k][bad[0]])[:20]}', "
+            raise ValueError(f"{name} row {bad[0]}: {k} is '{_shown(cols[k][bad[0]], 20)}', "
                              f"expected {dict(row='a whole number', blurred='true or false')[k]}")
     return _with_votes(cols, name, votes)
-
-# %% ../nbs/91_files.ipynb #cb0511d5
-def _with_votes(cols, name, votes):
-    "Ten columns of votes as one array; a missing one is named"
-    missing = [c for c in votes if c not in cols]
-    if missing==list(votes): return cols
-    if missing:
-        raise ValueError(f"{name}: no column {', '.join(missing)}, though other votes are there. "
-                         "Add it, or remove all of them")
-    values = list(zip(*(cols.pop(c) for c in votes)))
-    return dict(cols, votes=_to_votes(values, votes, lambda i: f"{name} row {i}"))
 
 # %% ../nbs/91_files.ipynb #2525d5b2
 def face_hash(

@@ -13,8 +13,8 @@ from .core import require
 require('train', 'torch')
 
 # %% ../nbs/09_models.ipynb #ce2dcad4
-import difflib, importlib.util, pickle
-from contextlib import contextmanager
+import difflib, importlib.util, json, os, pickle
+from contextlib import contextmanager, suppress
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -171,6 +171,30 @@ def list_models()->list: # of str
     "Names that `create_model` knows; besides them `'timm:<name>'` for any network of timm"
     return list(_models)
 
+# %% ../nbs/09_models.ipynb #d1a2b3c4
+def _atomic_write(path, *parts):
+    "Write bytes to `path`, all or nothing; an OSError says what became of the old file"
+    part = path.with_name(path.name+'.part')
+    try:
+        with part.open('wb') as f:
+            for p in parts: f.write(p)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    except OSError as e:
+        with suppress(OSError): part.unlink(missing_ok=True)
+        kept = 'the one from before is kept' if path.exists() else 'there is none yet'
+        raise OSError(f"{path.absolute()} not written ({e.strerror or e}); {kept}. Make sure that "
+                      "its folder exists, is writable and has room, then start the same command "
+                      "again") from None
+
+# %% ../nbs/09_models.ipynb #f3c4d5e6
+def _sort_header(data):
+    end = 8+int.from_bytes(data[:8], 'little')
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(',',':')).encode()
+    header += b' '*(-len(header)%8) # the numbers begin at a multiple of 8
+    return len(header).to_bytes(8, 'little')+header+data[end:]
+
 # %% ../nbs/09_models.ipynb #0c8d1572
 def save_weights(
     model, # A module out of `create_model`
@@ -179,14 +203,16 @@ def save_weights(
     classes=EMOTIONS, # Class names, in the order of the logits
     **info, # More strings for the metadata, such as `seed`
 ):
-    "Write `model`'s weights in half precision with their names, whole or not at all"
-    from safetensors.torch import save_file
-    path = Path(path)
-    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k,v in model.state_dict().items()}
-    part = path.with_name(path.name+'.part')
-    save_file(state, part, metadata=dict(name=name, classes=','.join(classes), **{k:str(v) for k,v in info.items()}))
-    part.chmod(0o644)
-    part.replace(path)
+    "Write `model`'s weights in half precision; a ValueError for those that it cannot hold"
+    from safetensors.torch import save
+    path,state = Path(path),{}
+    for k,v in model.state_dict().items():
+        state[k] = (v.half() if v.is_floating_point() else v).contiguous()
+        if not state[k].isfinite().all():
+            raise ValueError(f"{path.absolute()} not written: '{k}' holds values that are not "
+                             "finite, or beyond the 65,504 of half precision; use a lower lr")
+    meta = dict(name=name, classes=','.join(classes), **{k: str(v) for k,v in info.items()})
+    _atomic_write(path, _sort_header(save(state, metadata=meta)))
 
 # %% ../nbs/09_models.ipynb #cb4c71a4
 def load_weights(
@@ -196,12 +222,18 @@ def load_weights(
     "Fill `model` with the weights in `path`; a ValueError if they are another model's"
     from safetensors import safe_open, SafetensorError
     path = Path(path)
+    if not path.exists(): raise FileNotFoundError(f"no weights at {path.absolute()}")
     try:
-        with safe_open(path, 'pt') as f: meta,state = f.metadata() or {},{k:f.get_tensor(k) for k in f.keys()}
-    except FileNotFoundError: raise FileNotFoundError(f"no weights at {path.absolute()}") from None
-    except SafetensorError as e: raise ValueError(f"{path}: not a safetensors file, or cut short ({e}); fetch or write it again") from None
-    try: model.load_state_dict({k: v.float() if v.is_floating_point() else v for k,v in state.items()})
-    except RuntimeError as e: raise ValueError(f"{path}: weights of '{meta.get('name','?')}' do not fit this model: {str(e).splitlines()[-1].strip()}") from None
+        with safe_open(path, 'pt') as f:
+            meta,state = f.metadata() or {},{k: f.get_tensor(k) for k in f.keys()}
+    except (SafetensorError, OSError) as e:
+        raise ValueError(f"{path}: not a safetensors file, or cut short ({e}); fetch or write it "
+                         "again") from None
+    try: model.load_state_dict({k: v.float() if v.is_floating_point() else v
+                                for k,v in state.items()})
+    except RuntimeError as e:
+        raise ValueError(f"{path}: weights of '{meta.get('name','?')}' do not fit this model: "
+                         f"{str(e).splitlines()[-1].strip()}") from None
     return meta
 
 # %% ../nbs/09_models.ipynb #2f182322

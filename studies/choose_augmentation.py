@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split
-from fer_nbdev.train import AUGMENT, fit_recipe, predict_faces
+from fer_nbdev.loaders import AUGMENT
+from fer_nbdev.runs import fit_recipe
+from fer_nbdev.train import predict_faces
 from robustness import robustness
 
 HERE = Path(__file__).parent

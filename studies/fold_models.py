@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split, find_duplicates
-from fer_nbdev.train import Distill, fit_recipe, get_recipe, predict_faces
+from fer_nbdev.runs import fit_recipe
+from fer_nbdev.teachers import Distill
+from fer_nbdev.train import get_recipe, predict_faces
 from train_models import RUNS, run_names, settings
 
 FOLDER = RUNS/'folds'

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from fer_nbdev.models import create_model
-from fer_nbdev.train import random_affine
+from fer_nbdev.loaders import random_affine
 
 HERE,EPOCHS,BS,LR = Path(__file__).parent,50,64,1e-3
 URL = 'https://www.cs.toronto.edu/~kriz/cifar.html'

@@ -24,10 +24,13 @@ from fer_nbdev.data import load_fer
 from fer_nbdev.evaluate import metrics_record
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.quality import find_leaks
-from fer_nbdev.train import AUGMENT, RECIPES, Distill, fit_recipe, get_recipe, predict_faces
+from fer_nbdev.loaders import AUGMENT
+from fer_nbdev.runs import fit_recipe
+from fer_nbdev.teachers import Distill
+from fer_nbdev.train import RECIPES, get_recipe, predict_faces
 
 HERE = Path(__file__).parent
-RUNS,RESULTS = Path(os.environ.get('FER_RUNS', HERE/'runs')),HERE/'results'
+FOLDER,RESULTS = Path(os.environ.get('FER_RUNS', HERE/'runs')),HERE/'results'
 COMMAND = 'python studies/train_models.py'
 
 OURS = ('lr','schedule','bs','augment','ema_decay','wd','loss_args')
@@ -37,13 +40,13 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=6,
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1))
 TEACHERS = ['small_plain','nano_plain','base_plain','lite0'] # all their seeds together
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
-    nano_plain=dict(recipe='nano', seeds=3, hours=2.5), # is the robust augmentation worth its price?
+    nano_plain=dict(recipe='nano', seeds=3, hours=2.5), # what does robustness cost?
     small_plain=dict(recipe='small', epochs=60, seeds=3, hours=6),
     base_plain=dict(recipe='base', epochs=60, seeds=1, hours=5.5), # teachers that differ from these
     lite0=dict(recipe=LITE, seeds=1, hours=2.5),
     small=dict(recipe='small', epochs=60, teachers=TEACHERS, seeds=3, hours=8), # to be released
     nano=dict(recipe='nano', teachers=TEACHERS, seeds=3, hours=6.5),
-    nano_clean=dict(recipe='nano', augment=CLEAN, seeds=3, hours=2), # what robustness costs
+    nano_clean=dict(recipe='nano', augment=CLEAN, seeds=3, hours=2.5), # the control for nano_plain
     nano_published=dict(recipe='nano', published=True, seeds=3, hours=2), # what leaks are worth
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
     emojify_seven_ours=dict(recipe='emojify', **OURS, seeds=3, hours=3),
@@ -51,17 +54,16 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
     emojify_five_ours=dict(recipe='emojify', classes=FIVE, **OURS, seeds=3, hours=2.5),
 )
 
-def run_names(name):
-    "The runs that `name` means: all seeds of a line of PLAN, or the one run of that name"
-    if name in PLAN: return [f'{name}_s{s}' for s in range(PLAN[name]['seeds'])]
-    line,_,seed = name.rpartition('_s')
-    if line in PLAN and seed.isdigit(): return [name]
-    raise SystemExit(f"unknown run '{name}'; there are {list(PLAN)}, one seed is 'nano_plain_s0'")
+def run_names(line): return [f'{line}_s{seed}' for seed in range(PLAN[line]['seeds'])]
 
-def settings(name):
-    "What PLAN says about the run `name`, and its seed"
-    line,_,seed = name.rpartition('_s')
-    return {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')} | dict(seed=int(seed))
+def expanded(line, seed):
+    "The settings of one run: its seed, and each seed of its teachers"
+    settings = {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}
+    if 'teachers' in settings:
+        settings['teachers'] = [run for t in settings['teachers'] for run in run_names(t)]
+    return settings|dict(seed=seed)
+
+RUNS = {run: expanded(line, seed) for line in PLAN for seed,run in enumerate(run_names(line))}
 
 def write_json(path, content):
     "Under another name first: a killed script leaves no half file"
@@ -76,9 +78,9 @@ def data(classes):
     if faces.name!='FER-2013':
         raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these runs need")
     search = hashlib.sha256(Path(fer_nbdev.quality.__file__).read_bytes()).hexdigest()[:8]
-    kept = RUNS/f'leaks_{faces.fingerprint}_{search}.csv'
+    kept = FOLDER/f'leaks_{faces.fingerprint}_{search}.csv'
     if not kept.exists():
-        RUNS.mkdir(parents=True, exist_ok=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix('.part')
         find_leaks(faces).to_csv(part, index=False)
         part.replace(kept)
@@ -92,10 +94,10 @@ def without_leaks(faces, leaks):
 
 def trained(name):
     "The network that the run `name` ended with"
-    path = RUNS/name/'model.safetensors'
+    path = FOLDER/name/'model.safetensors'
     if not path.exists():
         raise SystemExit(f"{name} is a teacher of this run, not trained yet: {COMMAND} {name}")
-    model = create_model(get_recipe(settings(name)['recipe'])['model'])
+    model = create_model(get_recipe(RUNS[name]['recipe'])['model'])
     load_weights(model, path)
     return model
 
@@ -103,12 +105,12 @@ def scores(faces, y_prob): return metrics_record(faces.labels, y_prob)
 
 def results(name, learn, valid, leaked, teachers, distill):
     "What a run is committed as"
-    path = RUNS/name
+    path = FOLDER/name
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
     y_prob = predict_faces(learn.model, valid.images)
     def part(keep): return dict(n=int(keep.sum()), metrics=scores(valid[keep], y_prob[keep]))
     out = dict(name=name, split='valid', n=len(valid), train_faces=len(learn.dls.train_ds),
-               params=sum(p.numel() for p in learn.model.parameters()), seed=settings(name)['seed'],
+               params=sum(p.numel() for p in learn.model.parameters()), seed=RUNS[name]['seed'],
                teachers=teachers, wall_minutes=round(wall/60,1), cpu_minutes=round(cpu/60,1),
                command=f'{COMMAND} {name}', metrics=scores(valid, y_prob),
                leaked=part(leaked), leak_free=part(~leaked),
@@ -125,16 +127,16 @@ def train(name, recipe, seed, classes=None, published=False, teachers=(), **chan
     leaked = np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train'])
     faces = faces if published else without_leaks(faces, leaks)
     faces = faces[faces.split!='test']
-    teachers = [t for line in teachers for t in run_names(line)]
     distill = [Distill([trained(t) for t in teachers])] if teachers else []
-    learn = fit_recipe(faces, recipe, RUNS/name, seed=seed, cbs=distill, **changes)
-    write_json(RUNS/name/'result.json', results(name, learn, valid, leaked, teachers, distill))
+    learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=distill, **changes)
+    result = results(name, learn, valid, leaked, list(teachers), distill)
+    write_json(FOLDER/name/'result.json', result)
 
 def finished(name):
     "Is there a result of this very recipe? A SystemExit if there is one of another"
-    path = RUNS/name/'result.json'
+    path = FOLDER/name/'result.json'
     if not path.exists(): return False
-    s = settings(name)
+    s = RUNS[name]
     other = ('recipe','seed','classes','published','teachers')
     recipe = get_recipe(s['recipe'], **{k:v for k,v in s.items() if k not in other})
     if json.loads(path.read_text())['record']['recipe']==recipe: return True
@@ -143,29 +145,37 @@ def finished(name):
 
 def publish(name):
     "Copy what a finished run is committed as to `results/`"
-    result = json.loads((RUNS/name/'result.json').read_text())
+    result = json.loads((FOLDER/name/'result.json').read_text())
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS/f'{name}.json', result)
-    shutil.copy(RUNS/name/'history.csv', RESULTS/f'{name}.csv')
+    shutil.copy(FOLDER/name/'history.csv', RESULTS/f'{name}.csv')
     metrics = {k: round(result['metrics'][k]['value'], 4) for k in ('accuracy','macro_f1')}
     print(name, metrics, flush=True)
 
 def progress(name):
     "'finished', 'epoch 12' or 'not begun'"
-    if (RUNS/name/'result.json').exists(): return 'finished'
-    log = RUNS/name/'history.csv'
+    if (FOLDER/name/'result.json').exists(): return 'finished'
+    log = FOLDER/name/'history.csv'
     return f'epoch {len(log.read_text().splitlines())-1}' if log.exists() else 'not begun'
 
+def show_plan():
+    for line,about in PLAN.items():
+        states = ', '.join(f'{run}: {progress(run)}' for run in run_names(line))
+        print(f"{line:<20}{about['hours']:>5} h  {states}")
+
 def main(names):
-    for line in PLAN if not names else ():
-        states = ', '.join(f'{n}: {progress(n)}' for n in run_names(line))
-        print(f"{line:<20}{PLAN[line]['hours']:>5} h  {states}")
-    for name in [r for n in names for r in run_names(n)]:
+    "Each of `names` is a line of PLAN, which means all its seeds, or one run"
+    for name in names:
+        if name not in PLAN and name not in RUNS:
+            raise SystemExit(f"unknown run '{name}'; there are {list(PLAN)}, "
+                             "one seed is 'nano_plain_s0'")
+    for name in [run for n in names for run in (run_names(n) if n in PLAN else [n])]:
         if not finished(name):
             print(f'{name}: {progress(name)}', flush=True)
-            train(name, **settings(name))
+            train(name, **RUNS[name])
         publish(name)
 
 if __name__=='__main__':
     if 'FER_THREADS' in os.environ: torch.set_num_threads(int(os.environ['FER_THREADS']))
-    main(sys.argv[1:])
+    if sys.argv[1:]: main(sys.argv[1:])
+    else: show_plan()

@@ -1,12 +1,13 @@
-"""Break files of every form that `load_fer` takes, at random; each gives `Faces` or one clear error.
+"""Break files of every form that `load_fer` takes; each gives `Faces` or one clear error.
 
     python tests/fuzz_load_fer.py --minutes 10 --seed 0
 
-Small valid files are damaged by flipped bits, cuts, and bytes that are put in, taken out or swapped.
+Small valid files are damaged by flipped bits, cuts, and bytes put in, taken out or swapped.
 A clear error is a ValueError or an OSError of a few lines that names the file. The case at work
 lies in the folder that is printed first, so a crash of the process leaves it there.
 """
-import argparse, collections, contextlib, io, signal, sys, tarfile, tempfile, time, warnings, zipfile
+import argparse, collections, contextlib, io, signal, sys, tarfile, tempfile, time, warnings
+import zipfile
 from pathlib import Path
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"What a camera does to a face: each fault is what it says, for the share of faces that was asked for"
+"What a camera does to a face: each fault is what it says, for the share of faces asked for"
 import io
 
 import numpy as np
@@ -8,8 +8,8 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('fastai')
 from PIL import Image
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import (AUGMENT, Augment, TensorFace, jpeg_copy, random_blur, random_jpeg,
-                             random_lowres, random_noise)
+from fer_nbdev.loaders import (AUGMENT, Augment, TensorFace, jpeg_copy, random_blur,
+                               random_jpeg, random_lowres, random_noise)
 
 FAULTS = dict(noise=random_noise, blur=random_blur, lowres=random_lowres, jpeg=random_jpeg)
 
@@ -43,13 +43,15 @@ def test_jpeg_of_other_sizes(h, w):
     rng = np.random.default_rng(0)
     smooth = np.add.outer(np.linspace(0,120,h), np.linspace(20,130,w))+rng.normal(0,4,(h,w))
     image = smooth.clip(0,255).astype(np.uint8)
-    ours = (jpeg_copy(torch.tensor(image)[None,None]/255, torch.tensor([50]))*255).round().numpy()[0,0]
+    x = torch.tensor(image)[None,None]/255
+    ours = (jpeg_copy(x, torch.tensor([50]))*255).round().numpy()[0,0]
     assert ours.shape==(h,w) and np.abs(ours-pillow(image, 50)).mean()<1
 
 
 def test_one_quality_for_each_face(x):
     both = jpeg_copy(x[:2], torch.tensor([5,90]))
-    for i,q in enumerate((5,90)): assert torch.equal(both[i:i+1], jpeg_copy(x[i:i+1], torch.tensor([q])))
+    for i,q in enumerate((5,90)):
+        assert torch.equal(both[i:i+1], jpeg_copy(x[i:i+1], torch.tensor([q])))
 
 
 @pytest.mark.parametrize('name', FAULTS)

@@ -339,7 +339,8 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     import release as r
     from fold_models import out_of_fold
     from fer_nbdev.predict import load_predictor
-    from fer_nbdev.train import fit_recipe, predict_faces
+    from fer_nbdev.runs import fit_recipe
+    from fer_nbdev.train import predict_faces
     faces = synthetic_faces(300, random_state=1)
     train,valid = faces.subset('train'),faces.subset('valid')
     run = dict(recipe='nano', epochs=1, bs=32, vote_weight=0., ema_decay=None)

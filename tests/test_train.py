@@ -8,11 +8,14 @@ import pytest
 torch = pytest.importorskip('torch')
 import torch.nn.functional as F
 from fastai.callback.core import Callback, CancelFitException
-import fer_nbdev.train
-from fer_nbdev.core import FIVE, Faces
-from fer_nbdev.models import create_model, list_models
+import fer_nbdev.runs
+from fer_nbdev.core import EMOTIONS, FIVE, Faces
+from fer_nbdev.models import create_model, list_models, load_weights, save_weights
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import Distill, FaceDL, FaceData, face_dls, fer_learner, predict_faces, fit_recipe
+from fer_nbdev.loaders import FaceDL, FaceData, face_dls
+from fer_nbdev.runs import fit_recipe
+from fer_nbdev.teachers import Distill, VoteHead
+from fer_nbdev.train import fer_learner, predict_faces
 
 @pytest.fixture(scope='module')
 def faces():
@@ -144,6 +147,70 @@ def test_every_model_trains(faces):
         x,y = learn.dls.one_batch()
         learn.loss_func(learn.model(x.as_subclass(torch.Tensor)), y.as_subclass(torch.Tensor)).backward()
 
+def test_numpy_numbers_are_recorded_as_plain_ones(faces, tmp_path):
+    args = dict(recipe='nano', bs=64)
+    plain = fit_recipe(faces, path=tmp_path/'plain', epochs=2, lr=1e-3, seed=3, **args)
+    args.update(epochs=np.int64(2), lr=np.float64(1e-3), seed=np.int64(3))
+    fit_recipe(faces, path=tmp_path/'numpy', cbs=[Cut(1)], **args)
+    resumed = fit_recipe(faces, path=tmp_path/'numpy', **args)
+    assert same(state(plain), state(resumed))
+    a,b = (json.loads((tmp_path/n/'record.json').read_text()) for n in ('plain','numpy'))
+    assert a==b
+    learn = fer_learner(faces, bs=np.int64(64), seed=np.int64(1), lr=np.float64(1e-3))
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+
+def test_labels_are_read_by_name(faces):
+    learn = fer_learner(faces, 'nano', bs=64)
+    turned = faces.with_classes(EMOTIONS[::-1])
+    dl = learn.dls.test_dl(turned)
+    assert [EMOTIONS[i] for i in dl.dataset.labels]==turned.emotions.tolist()
+    five = fer_learner(faces.with_classes(FIVE), 'nano', bs=64)
+    known = faces[np.isin(faces.emotions, FIVE)] # the names of seven classes, faces of five
+    dl = five.dls.test_dl(known)
+    assert [FIVE[i] for i in dl.dataset.labels]==known.emotions.tolist()
+    assert five.get_preds(dl=dl)[0].shape==(len(known),5)
+
+def test_tta_augments_and_validation_does_not(faces):
+    learn = fer_learner(faces, 'nano', bs=64, augment=dict(flip=1.))
+    with learn.no_bar():
+        (augmented,plain),_ = learn.tta(n=1, beta=None)
+        preds,_ = learn.get_preds()
+    valid = faces.subset('valid').images
+    flipped = predict_faces(learn.model, valid[:,:,::-1])
+    assert torch.allclose(plain, preds) and np.allclose(preds, predict_faces(learn.model, valid), atol=.02)
+    assert np.allclose(augmented, flipped, atol=.02) and not np.allclose(augmented, preds, atol=1e-5)
+
+def test_top_losses_are_those_faces(faces):
+    import matplotlib.pyplot as plt
+    from fastai.vision.all import ClassificationInterpretation
+    learn = fer_learner(faces, 'nano', bs=64)
+    with learn.no_bar():
+        interp = ClassificationInterpretation.from_learner(learn)
+        _,at = interp.top_losses(4)
+        x,p,y,_,losses = interp[at]
+        interp.plot_top_losses(4)
+    valid = faces.subset('valid')
+    assert np.allclose(x[:,0]*255, valid.images[at]) and (y.numpy()==valid.labels[at]).all()
+    assert torch.allclose(-p[range(4),y].log(), losses.as_subclass(torch.Tensor), atol=.1)
+    names = {EMOTIONS[i] for i in y}
+    assert names <= {n for ax in plt.gcf().axes for n in EMOTIONS if n in ax.get_title()}
+    plt.close('all')
+
+def test_predicting_leaves_each_module_in_its_mode(faces):
+    model = create_model('nano').train()
+    model.features[0].eval()
+    model.drop.eval()
+    before = [m.training for m in model.modules()]
+    predict_faces(model, faces.images[:2])
+    assert [m.training for m in model.modules()]==before and 0<sum(before)<len(before)
+
+def test_saved_weights_are_the_same_bytes(tmp_path):
+    "safetensors orders its metadata anew at each call"
+    model,info = create_model('nano'),{k: k for k in 'abcdefgh'}
+    for i in range(8): save_weights(model, tmp_path/f'{i}', 'nano', **info)
+    assert len({p.read_bytes() for p in tmp_path.iterdir()})==1
+    assert load_weights(create_model('nano'), tmp_path/'0')['e']=='e'
+
 class Cut(Callback):
     "End the run after `epoch` epochs, as if the power had gone between two of them"
     order = 100
@@ -153,7 +220,7 @@ class Cut(Callback):
 
 @pytest.mark.filterwarnings('ignore:CUDA is not available')
 def test_half_precision_as_in_any_fastai_script(faces):
-    learn = fer_learner(faces, 'nano', bs=64, ema_decay=.9, vote_weight=.5, seed=0).to_fp16()
+    learn = fer_learner(faces, 'nano', bs=64, ema_decay=.9, seed=0, cbs=[VoteHead(.5)]).to_fp16()
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     assert not learn.plain_tensors.handles and np.isfinite(learn.recorder.values[-1][:2]).all()
 
@@ -187,8 +254,8 @@ def test_tracked_run_goes_on_after_an_interrupt(faces, tmp_path, monkeypatch):
             if self.epoch==1: raise KeyboardInterrupt
     args = dict(recipe='nano', path=tmp_path/'run', epochs=2, bs=64, track=True)
     with pytest.raises(KeyboardInterrupt): fit_recipe(faces, cbs=[Stop()], **args)
-    real = fer_nbdev.train.version
-    monkeypatch.setattr(fer_nbdev.train, 'version', lambda p: '0.0' if p=='numpy' else real(p))
+    real = fer_nbdev.runs.version
+    monkeypatch.setattr(fer_nbdev.runs, 'version', lambda p: '0.0' if p=='numpy' else real(p))
     fit_recipe(faces, **args)
     runs = mlflow.search_runs(search_all_experiments=True)
     assert len(runs)==1 and runs.status[0]=='FINISHED'
