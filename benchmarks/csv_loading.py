@@ -1,8 +1,9 @@
 """Reading FER-2013's csv: fer_nbdev, checks included, beside the usual loop, at its full size.
 
-    FER2013_PATH=... python benchmarks/csv_loading.py     (without it: drawn faces, as many as FER-2013 has)
+    FER2013_PATH=... python benchmarks/csv_loading.py
 
-Writes fer2013.csv to a temporary folder, reads it by turns in fresh processes, and prints one table.
+Without the variable it draws as many faces as FER-2013 has. It writes fer2013.csv to a temporary
+folder, reads it by turns in fresh processes, and prints one table.
 """
 import argparse, json, os, subprocess, sys, tempfile
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 USUAL = """
 import numpy as np, pandas as pd
 data = pd.read_csv(path)
-images = np.array([np.array(row.split()) for row in data.pixels]).astype('uint8').reshape(-1, 48, 48)
+images = np.array([np.array(row.split()) for row in data.pixels])
+images = images.astype('uint8').reshape(-1, 48, 48)
 """
 USUAL_UINT8 = """
 import numpy as np, pandas as pd
@@ -77,7 +79,7 @@ def best(runs):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('--repeats', type=int, default=3, help='runs of each way, by turns; the best counts')
+    p.add_argument('--repeats', type=int, default=3, help='runs of each way; the best counts')
     n = p.parse_args().repeats
     with tempfile.TemporaryDirectory() as d:
         path = Path(d)/'fer2013.csv'

@@ -30,8 +30,8 @@ def match_emotion(
     "The expression that a folder's name means, or None"
     return _EMOTION_OF.get(name.strip().lower())
 
-# %% ../nbs/03_data.ipynb #e5cfd380
-_LIMITS = dict(csv=1<<30, votes=1<<26, parquet=1<<28, picture=1<<26) # bytes
+# %% ../nbs/03_data.ipynb #2c9bafda
+_LIMITS = dict(csv=1<<30, votes=1<<26, parquet=1<<28, picture=1<<25) # bytes
 
 def _title(n, path): return 'FER-2013' if n==35887 else f'faces of {Path(path).name}'
 
