@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 from fastcore.basics import patch
-from .core import COLORS, EMOJI, EMOTIONS, draw_emoji
+from .core import COLORS, EMOJI, EMOTIONS
+from .drawing import draw_emoji
 from .detect import FaceBox, _regular_file, crop_face, find_faces, read_photo
 
 # %% ../nbs/18_predict.ipynb #c7112d16

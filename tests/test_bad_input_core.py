@@ -2,7 +2,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fer_nbdev.core import EMOTIONS, FIVE, Faces, draw_emoji, suggest
+from fer_nbdev.core import EMOTIONS, FIVE, Faces, suggest
+from fer_nbdev.drawing import draw_emoji
 
 IMAGES, LABELS = np.zeros((3, 48, 48), np.uint8), np.array([0, 3, 6])
 

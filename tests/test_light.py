@@ -2,7 +2,7 @@
 import json, subprocess, sys
 import pytest
 
-LIGHT = ['core', 'detect', 'predict']
+LIGHT = ['core', 'drawing', 'detect', 'predict']
 HEAVY = ['torch', 'torchvision', 'fastai', 'pandas', 'sklearn', 'scipy', 'imblearn', 'plotly', 'matplotlib', 'autocrop', 'onnx']
 
 
