@@ -21,9 +21,9 @@ from fer_nbdev.quality import clean_split, find_duplicates
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill
 from fer_nbdev.train import get_recipe, predict_faces
-from train_models import RUNS, run_names, settings
+from train_models import FOLDER as RUN_FOLDER, RUNS
 
-FOLDER = RUNS/'folds'
+FOLDER = RUN_FOLDER/'folds'
 
 
 def fold_numbers(faces, n_folds, seed=0):
@@ -47,15 +47,15 @@ def without_fold(faces, left_out):
     return faces.replace(split=split, name=f'{faces.name} in folds')
 
 
-def teachers_of(name, only=None, runs=settings):
+def teachers_of(name, only=None, runs=RUNS):
     "The runs whose networks teach the run `name`; `only` these if names are given"
-    every = [r for line in runs(name).get('teachers', ()) for r in run_names(line)]
-    return every if only is None else [r for r in every if r in only]
+    every = runs[name].get('teachers', ())
+    return [r for r in every if only is None or r in only]
 
 
-def train_run(name, faces, folder, epochs_share=1., only=None, runs=settings):
+def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
     "The network that the run `name` ends with on `faces`, after its teachers"
-    s = {k:v for k,v in runs(name).items() if k!='teachers'}
+    s = {k:v for k,v in runs[name].items() if k!='teachers'}
     if s.pop('published', False) or s.pop('classes', None):
         raise ValueError(f"{name}: a run on other faces or classes is not released: no folds")
     seed = s.pop('seed', 0)
@@ -67,7 +67,7 @@ def train_run(name, faces, folder, epochs_share=1., only=None, runs=settings):
     return fit_recipe(faces, recipe, folder/name, seed=seed, cbs=cbs).model
 
 
-def out_of_fold(name, faces, n_folds=3, folder=FOLDER, epochs_share=1., only=None, runs=settings):
+def out_of_fold(name, faces, n_folds=3, folder=FOLDER, epochs_share=1., only=None, runs=RUNS):
     "Train the networks of all folds and write `<name>.npz`; return its path"
     fold,teachers = fold_numbers(faces, n_folds),teachers_of(name, only, runs)
     kind = f'{n_folds}-{epochs_share:g}'
@@ -113,11 +113,10 @@ def training_faces():
 
 if __name__=='__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument('runs', nargs='+', metavar='RUN')
+    p.add_argument('runs', nargs='+', choices=list(RUNS), metavar='RUN')
     p.add_argument('--folds', type=int, default=3)
     p.add_argument('--epochs-share', type=float, default=1.)
-    p.add_argument('--teachers', nargs='*', metavar='RUN')
+    p.add_argument('--teachers', nargs='*', choices=list(RUNS), metavar='RUN')
     a = p.parse_args()
-    names = [r for line in a.runs for r in run_names(line)]
     faces = training_faces()
-    for name in names: print(out_of_fold(name, faces, a.folds, FOLDER, a.epochs_share, a.teachers))
+    for name in a.runs: print(out_of_fold(name, faces, a.folds, FOLDER, a.epochs_share, a.teachers))

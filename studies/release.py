@@ -27,7 +27,7 @@ from fold_models import FOLDER, read_folds
 from ledger import HERE, _digest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
-from train_models import RUNS
+from train_models import FOLDER as RUNS
 
 RESULTS,WEIGHTS = HERE/'results',Path(fer_nbdev.__file__).parent/'weights'
 TAUS = (0,.1,.2,.3,.4,.5)

@@ -273,10 +273,8 @@ RUNS = dict(one=dict(recipe='nano', model='cifar_cnn', epochs=4, vote_weight=0.,
 
 
 @pytest.fixture
-def folds(studies, monkeypatch):
-    "The script with a small plan of runs"
+def folds(studies):
     import fold_models
-    monkeypatch.setattr(fold_models, 'run_names', lambda line: [line])
     return fold_models
 
 
@@ -285,7 +283,7 @@ def test_out_of_fold_on_drawn_faces(folds, tmp_path):
     from fer_nbdev.models import create_model, load_weights
     from fer_nbdev.train import predict_faces
     train = synthetic_faces(400, random_state=1).subset('train')
-    def make(): return folds.out_of_fold('two', train, 2, tmp_path, .5, None, RUNS.get)
+    def make(): return folds.out_of_fold('two', train, 2, tmp_path, .5, None, RUNS)
     with np.load(make()) as d: fold = d['fold']
     y,p,about = folds.read_folds('two', train, tmp_path)
     assert (y==train.labels).all() and np.allclose(p.sum(1), 1, atol=1e-4)
@@ -304,7 +302,7 @@ def test_out_of_fold_on_drawn_faces(folds, tmp_path):
 
 def test_a_student_without_its_teachers_is_alone(folds, tmp_path):
     train = synthetic_faces(400, random_state=1).subset('train')
-    folds.out_of_fold('two', train, 2, tmp_path, .5, [], RUNS.get)
+    folds.out_of_fold('two', train, 2, tmp_path, .5, [], RUNS)
     assert folds.read_folds('two', train, tmp_path)[2]['alone']
     assert not (tmp_path/'2-0.5-alone/0/one').exists()
 
@@ -312,13 +310,14 @@ def test_a_student_without_its_teachers_is_alone(folds, tmp_path):
 def test_runs_of_the_plan_are_understood(studies):
     "All runs that are to be released, their teachers included, have recipes for their folds"
     from fer_nbdev.train import get_recipe
-    from fold_models import run_names, settings, teachers_of
+    from fold_models import RUNS, teachers_of
+    from train_models import run_names
     for name in [r for line in ('nano','small') for r in run_names(line)]:
         teachers = teachers_of(name)
         assert teachers and len(set(teachers))==len(teachers)
         assert teachers_of(name, teachers[:1])==teachers[:1] and teachers_of(name, [])==[]
         for t in (name,*teachers):
-            s = {k:v for k,v in settings(t).items() if k not in ('teachers','seed')}
+            s = {k:v for k,v in RUNS[t].items() if k not in ('teachers','seed')}
             assert get_recipe(s.pop('recipe'), **s)['epochs']>=1
 
 
@@ -331,7 +330,7 @@ def test_folds_of_other_faces_are_refused(folds, tmp_path):
     with pytest.raises(ValueError, match='made on other faces'):
         folds.read_folds('two', train, tmp_path)
     with pytest.raises(ValueError, match='other: a run on other faces'):
-        folds.train_run('other', train, tmp_path, runs=RUNS.get)
+        folds.train_run('other', train, tmp_path, runs=RUNS)
 
 
 def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
@@ -345,7 +344,7 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     train,valid = faces.subset('train'),faces.subset('valid')
     run = dict(recipe='nano', epochs=1, bs=32, vote_weight=0., ema_decay=None)
     model = fit_recipe(faces[faces.split!='test'], path=tmp_path/'nano_s1', **run).model
-    out_of_fold('nano_s1', train, 2, tmp_path/'folds', runs=dict(nano_s1=run).get)
+    out_of_fold('nano_s1', train, 2, tmp_path/'folds', runs=dict(nano_s1=run))
     for k in ('WEIGHTS','RESULTS','RUNS'): monkeypatch.setattr(r, k, tmp_path)
     monkeypatch.setattr(r, 'FOLDER', tmp_path/'folds')
     r.release('nano', 'nano_s1', train, valid)
