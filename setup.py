@@ -8,8 +8,9 @@ ini = ConfigParser(delimiters=['='])
 ini.read(here/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 
-extras = {k.removesuffix('_requirements'): cfg[k].split() for k in cfg if k.endswith('_requirements')}
-extras['dev'] = [r for e in ('train', 'track', 'app', 'batch', 'dev') for r in extras[e]]
+END = '_requirements'
+extras = {k.removesuffix(END): cfg[k].split() for k in cfg if k.endswith(END)}
+extras['dev'] = sum(extras.values(), [])
 
 setup(
     name=cfg['lib_name'],

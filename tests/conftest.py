@@ -1,5 +1,11 @@
-"What all tests share: they run on drawn faces, and what a missing program or package skips by name is a failure where CI=true"
-import os, shutil, subprocess, sys
+"""What all tests share: they run on drawn faces, from a checkout or from a zip of the sources.
+A missing program or package skips its tests by name; where CI=true that is a failure"""
+import fnmatch
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 import pytest
 
@@ -15,7 +21,9 @@ def root(): return ROOT
 def not_skipped(report):
     "The report of a test or a file of tests; a failure instead of a skip where CI=true"
     if os.environ.get('CI') == 'true' and report.skipped and not hasattr(report, 'wasxfail'):
-        report.outcome,report.longrepr = 'failed',f"CI=true, where nothing may be skipped: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = 'failed'
+        report.longrepr = f"CI=true, where nothing may be skipped: {why}"
     return report
 
 
@@ -49,32 +57,56 @@ def pytest_terminal_summary(terminalreporter):
     for what,value in _measured: terminalreporter.line(f'{what:<50} {value}')
 
 
+def files_of(top):
+    "The files under `top` that .gitignore does not name: what git has or would have, without git"
+    lines = (top/'.gitignore').read_text(encoding='utf-8').splitlines()
+    patterns = ['.git', *(l for l in lines if l and l[0] != '#')]
+
+    def matches(path, pattern):
+        if pattern.endswith('/') and not path.is_dir(): return False
+        pattern = pattern.rstrip('/')
+        if '/' in pattern: return path.relative_to(top).as_posix() == pattern.lstrip('/')
+        return fnmatch.fnmatch(path.name, pattern)
+
+    def below(folder):
+        for path in sorted(folder.iterdir()):
+            if any(matches(path, p) for p in patterns) or (path/'pyvenv.cfg').exists(): continue
+            if path.is_dir(): yield from below(path)
+            else: yield path
+    return below(top)
+
+
 @pytest.fixture(scope='session')
-def copy_tree(tmp_path_factory):
-    "A function that copies what git has or would have to a new folder, where a test may do as it likes"
+def source_files():
+    "The files of the checkout"
+    return list(files_of(ROOT))
+
+
+@pytest.fixture(scope='session')
+def copy_tree(tmp_path_factory, source_files):
+    "A function that copies the checkout to a new folder, where a test may do as it likes"
     def _copy():
         to = tmp_path_factory.mktemp('checkout')
-        files = subprocess.run(['git', 'ls-files', '-z', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for f in filter(None, files.split('\0')):
-            if not (ROOT/f).is_file(): continue # deleted, not yet committed
-            (to/f).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT/f, to/f)
+        for f in source_files:
+            copy = to/f.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(f, copy)
         return to
     return _copy
 
 
 @pytest.fixture(scope='session')
 def chromium(need):
-    "Debian's Chromium under playwright, in which nothing phones home; a context manager a test: `with chromium() as browser`"
+    "Debian's Chromium under playwright: `with chromium() as browser`. It calls nobody on its own"
     path = need('chromium', 'apt-get install chromium')
-    from contextlib import contextmanager
     from playwright.sync_api import sync_playwright
-    flags = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
+    flags = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync '
+             '--disable-background-networking --disable-component-update').split()
 
     @contextmanager
     def _open():
         with sync_playwright() as p:
-            browser = p.chromium.launch(executable_path=path, args=flags.split())
+            browser = p.chromium.launch(executable_path=path, args=flags)
             try: yield browser
             finally: browser.close()
     return _open
@@ -82,9 +114,10 @@ def chromium(need):
 
 @pytest.fixture(scope='session')
 def site(tmp_path_factory):
-    "The folder of the built site: FER_SITE if that names one, else built now"
+    "The folder of the built site: the one that FER_SITE names, else one built now"
     if os.environ.get('FER_SITE'): return Path(os.environ['FER_SITE'])
     to = tmp_path_factory.mktemp('site')/'docs'
-    r = subprocess.run([sys.executable, ROOT/'docs/build.py', '--to', to], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    r = subprocess.run([sys.executable, ROOT/'docs/build.py', '--to', to], cwd=ROOT,
+                       capture_output=True, text=True, timeout=600)
     assert r.returncode == 0, r.stdout[-2000:] + r.stderr[-4000:]
     return to

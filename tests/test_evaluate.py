@@ -1,6 +1,7 @@
 "Edges of the metrics that a reader of 05 need not see"
-import json
+import json, tracemalloc
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as skm
 from sklearn.calibration import calibration_curve
@@ -28,8 +29,9 @@ def test_equal_to_sklearn(k, seed):
     if k > 2:
         assert m['top2'] == pytest.approx(skm.top_k_accuracy_score(y, p, k=2, labels=labels))
         assert m['brier'] == pytest.approx(skm.brier_score_loss(y, p, labels=labels))
-    P, R, F, S = skm.precision_recall_fscore_support(y, pred, labels=labels, zero_division=np.nan)
-    np.testing.assert_allclose(ev.per_class(y, p, n=2)[['precision', 'recall', 'f1', 'faces']].values, np.stack([P, R, F, S], 1))
+    expected = skm.precision_recall_fscore_support(y, pred, labels=labels, zero_division=np.nan)
+    got = ev.per_class(y, p)[['precision', 'recall', 'f1', 'faces']].values
+    np.testing.assert_allclose(got, np.stack(expected, 1))
 
 
 def test_calibration_error_from_sklearns_curve():
@@ -71,9 +73,9 @@ def test_fewer_faces_than_bins():
 
 
 def test_classes_by_default():
-    assert list(ev.per_class(*toy(), n=2).index) == list(EMOTIONS)
-    assert list(ev.per_class(*toy(k=5), n=2).index) == [f'class {i}' for i in range(5)]
-    assert list(ev.per_class(*toy(k=5), FIVE, n=2).index) == list(FIVE)
+    assert list(ev.per_class(*toy()).index) == list(EMOTIONS)
+    assert list(ev.per_class(*toy(k=5)).index) == [f'class {i}' for i in range(5)]
+    assert list(ev.per_class(*toy(k=5), FIVE).index) == list(FIVE)
 
 
 def test_bootstrap_is_seeded_and_equals_a_plain_loop():
@@ -93,18 +95,118 @@ def test_blocks_of_resamples_do_not_change_their_number():
     assert sum(len(w) for w in ev._resamples(y, 20)) == 20
 
 
-def test_wider_level_wider_interval_and_more_faces_narrower():
-    width = lambda ci: ci['accuracy'][1]-ci['accuracy'][0]
-    y, p = toy(400, 3)
-    assert width(ev.bootstrap_ci(y, p, level=.5)) < width(ev.bootstrap_ci(y, p, level=.99))
-    assert width(ev.bootstrap_ci(*toy(4000, 3))) < width(ev.bootstrap_ci(y, p))
+@pytest.mark.parametrize('intervals', [ev.bootstrap_ci, ev._intervals])
+def test_wider_level_wider_interval_and_more_faces_narrower(intervals):
+    def width(n, level):
+        low, high = intervals(*toy(n, 3), level=level)['accuracy']
+        return high-low
+    assert width(400, .5) < width(400, .95) < width(400, .99)
+    assert width(4000, .95) < width(400, .95)/2.5
 
 
-@pytest.mark.parametrize('b,c,expect', [(0, 0, 1), (4, 4, 1), (0, 1, .5), (0, 5, 2*.5**5/2), (1, 9, 0.011719)])
+# A known truth: toys as in 05, whose rare class (2 %) is found, hardly found, or never
+
+SHARES = np.array([.14, .02, .14, .25, .17, .11, .17])
+
+
+def known(n, rng, rare, scale=1.8):
+    lean = np.array([1.2, rare, .8, 2.6, 1.1, 2.2, 1.6])
+    y = np.repeat(np.arange(7), np.round(n*SHARES).astype(int))
+    z = rng.normal(size=(len(y), 7))
+    z[np.arange(len(y)), y] += lean[y]
+    e = np.exp(scale*z)
+    return y, e/e.sum(1, keepdims=True)
+
+
+def share_inside(n, trials, rare, scale, intervals, seed=1):
+    "How often `intervals` hold the truth, by metric"
+    rng = np.random.default_rng(seed)
+    truth = ev._seven(*known(300_000, rng, rare, scale), 15)
+    inside = {m: 0 for m in ev._intervals(*known(n, rng, rare, scale))}
+    for _ in range(trials):
+        for m, (low, high) in intervals(*known(n, rng, rare, scale)).items():
+            inside[m] += low <= truth[m] <= high
+    return {m: k/trials for m, k in inside.items()}
+
+
+@pytest.mark.parametrize('rare', [1.6, .6, -.5])
+@pytest.mark.parametrize('n,trials,scale', [(300, 1500, 1.8), (500, 1500, 4.), (3600, 400, 1.8)])
+def test_intervals_cover(n, trials, scale, rare):
+    "95 % intervals of six metrics; .03 is five standard errors of 1,500 trials, three of 400"
+    cover = share_inside(n, trials, rare, scale, ev._intervals)
+    assert min(cover.values()) > .92 and max(cover.values()) < .99, cover
+
+
+def test_the_bootstrap_does_not_where_a_class_is_rare():
+    "The same check, at the same tolerance, finds fault with the percentile bootstrap: it can fail"
+    cover = share_inside(300, 400, 1.6, 1.8, lambda y, p: ev.bootstrap_ci(y, p, n=200))
+    assert cover['balanced_accuracy'] < .92 < cover['log_loss'], cover
+
+
+def test_chance_covers_for_the_seventh():
+    "A calibrated model exceeds the 95th percentile of chance in 5 % of cases, at both sizes"
+    for n in (500, 3600):
+        rng, above = np.random.default_rng(n), 0
+        for _ in range(300):
+            p = known(n, rng, 1.6)[1]
+            y = (p.cumsum(1) > rng.random((n, 1))).argmax(1)
+            above += ev._seven(y, p, 15)['ece'] > ev._chance(p, 100, 15, 0)[1]
+        assert .02 <= above/300 <= .09, (n, above)
+
+
+def test_intervals_of_differences_cover():
+    "Two models that make mostly the same mistakes; b knows a little more"
+    def pair(n, rng):
+        y, a = known(n, rng, .6)
+        z = np.log(a)/1.8+.5*rng.normal(size=a.shape)
+        z[np.arange(n), y] += .1
+        e = np.exp(1.8*z)
+        return y, a, e/e.sum(1, keepdims=True)
+    def difference(y, a, b):
+        ma, mb = ev._seven(y, a, 15), ev._seven(y, b, 15)
+        return np.array([mb[m]-ma[m] for m in ev.METRICS[:6]])
+    rng = np.random.default_rng(2)
+    truth, inside = difference(*pair(300_000, rng)), np.zeros(6)
+    for _ in range(800):
+        trial = pair(500, rng)
+        inside += abs(difference(*trial)-truth) <= ev._difference_width(*trial, .95)
+    assert (inside/800 > .915).all() and (inside/800 < .985).all(), inside/800
+
+
+@pytest.mark.parametrize('rare', [1.6, .6])
+def test_interval_of_a_rare_class_covers(rare):
+    rng = np.random.default_rng(3)
+    truth = ev.per_class(*known(300_000, rng, rare)).f1['disgust']
+    rows = [ev.per_class(*known(500, rng, rare)).loc['disgust'] for _ in range(300)]
+    inside = np.mean([r.low <= truth <= r.high for r in rows])
+    assert .91 < inside < .99, inside
+
+
+def test_a_metric_moves_as_its_slopes_say():
+    "Influences against a face really repeated a thousandth time"
+    y, p = toy(300, 5)
+    terms, faces = ev._terms(y, p), np.bincount(y, minlength=5)
+    sums, slopes = terms.sum(0), ev._slopes(terms.sum(0), faces)
+    for i in (0, 7, 100):
+        moved, before = ev._metrics(sums+terms[i]/1000, faces), ev._metrics(sums, faces)
+        got = np.array([moved[m]-before[m] for m in moved])*1000
+        np.testing.assert_allclose(got, terms[i]@slopes, rtol=2e-3, atol=1e-6)
+
+
+def test_a_class_of_which_nothing_was_found_is_not_certain():
+    y = np.repeat([0, 1], [500, 8])
+    p = np.tile([.9, .1], (508, 1))
+    low, high = ev._intervals(y, p)['balanced_accuracy']
+    assert high-low > .1
+
+
+@pytest.mark.parametrize('b,c,expect', [
+    (0, 0, 1), (4, 4, 1), (0, 1, .5), (0, 5, 2*.5**5/2), (1, 9, 0.011719)])
 def test_mcnemar_midp(b, c, expect):
     # b+c=n: sum of binomial(n, .5) below min, plus half the mass at min, twice
     y = np.zeros(b+c+3, int)
-    A = np.tile([1., 0], (len(y), 1)); B = A.copy()
+    A = np.tile([1., 0], (len(y), 1))
+    B = A.copy()
     B[:b] = A[b:b+c] = (0, 1)
     with pytest.warns(UserWarning): ev.classification_metrics(y, A)
     r = ev.mcnemar_midp(y, A, B)
@@ -122,27 +224,70 @@ def test_mcnemar_midp_is_fair_when_models_are_equal():
     assert .01 <= np.mean(np.array(ps) < .05) <= .09
 
 
-def test_paired_bootstrap_turns_round():
-    y, a = toy(300, 4); b = toy(300, 4, seed=0, strength=2.)[1]
-    d, e = ev.paired_bootstrap(y, a, b, n=100), ev.paired_bootstrap(y, b, a, n=100)
+def test_paired_table_turns_round():
+    y, a = toy(300, 4)
+    b = toy(300, 4, seed=0, strength=2.)[1]
+    d, e = ev.paired_table(y, a, b), ev.paired_table(y, b, a)
     np.testing.assert_allclose(d.difference, -e.difference)
     np.testing.assert_allclose(d.low, -e.high, atol=1e-12)
+    assert d.loc['ece', ['low', 'high']].isna().all() and d.drop('ece').notna().all(axis=None)
 
 
-def test_calibration_floor_catches_a_boaster():
+def test_calibration_floor_catches_too_much_confidence():
     y, p = toy(2000, 5)
     sharp = p**3/(p**3).sum(1, keepdims=True)
     assert ev.classification_metrics(y, sharp)['ece'] > ev.calibration_floor(sharp)[1]
+
+
+def test_a_table_is_read_by_its_names():
+    y, p = toy(300)
+    m, turned = ev.classification_metrics(y, p), np.argsort(EMOTIONS)
+    named = pd.DataFrame(p[:, turned], columns=np.array(EMOTIONS)[turned])
+    assert ev.classification_metrics(y, named) == m == ev.classification_metrics(y, named, EMOTIONS)
+    assert ev.classification_metrics(y, pd.DataFrame(p)) == m # numbered columns: by position
+    assert ev.calibration_floor(named) == ev.calibration_floor(p)
+    assert ev.mcnemar_midp(y, p, named)['only_a'] == 0
+    five = pd.DataFrame(toy(300, 5)[1], columns=FIVE)
+    assert list(ev.per_class(toy(300, 5)[0], five).index) == list(FIVE)
+
+
+@pytest.mark.parametrize('use', [
+    ev.classification_metrics, ev.metrics_table, lambda y, p: ev.bootstrap_ci(y, p, n=20),
+    lambda y, p: ev.paired_table(y, p, p)])
+def test_memory_with_1000_classes_is_linear(use):
+    "Twice the faces, about twice the memory; and a small multiple of the probabilities"
+    def peak(n):
+        p = np.random.default_rng(0).random((n, 1000))
+        p /= p.sum(1, keepdims=True)
+        tracemalloc.start()
+        use(np.arange(n) % 1000, p)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used, p.nbytes
+    (small, _), (large, input) = peak(1000), peak(2000)
+    assert large < 2.3*small and large < 20*input, (small/1e6, large/1e6)
+
+
+def test_figures_of_many_classes_draw():
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    y, p = np.arange(60) % 20, np.full((60, 20), .05)
+    ev.plot_confusion(y, p)
+    ev.plot_reliability(y, p)
+    plt.close('all')
 
 
 def test_record_metrics_writes_a_line_only_if_asked(tmp_path, monkeypatch):
     y, p = toy(50)
     faces = Faces(np.zeros((50, 4, 4), np.uint8), y, 'valid')
     monkeypatch.delenv('FER_METRICS', raising=False)
-    t = ev.record_metrics('a', faces, p, n=20)
+    t = ev.record_metrics('a', faces, p)
     monkeypatch.setenv('FER_METRICS', str(tmp_path/'m.jsonl'))
-    for r in ('baseline', 'model'): ev.record_metrics('a', faces, p, role=r, n=20)
-    a, b = (json.loads(l) for l in (tmp_path/'m.jsonl').read_text().splitlines())
+    for r in ('baseline', 'model'): ev.record_metrics('a', faces, p, role=r)
+    strict = dict(parse_constant=lambda s: pytest.fail(f'{s} is not json'))
+    lines = (tmp_path/'m.jsonl').read_text().splitlines()
+    a, b = (json.loads(l, **strict) for l in lines)
     assert (a['role'], b['role'], a['n'], a['data']) == ('baseline', 'model', 50, 'faces, valid')
     assert a['metrics']['accuracy']['value'] == pytest.approx(t.value['accuracy'], abs=1e-5)
 
@@ -166,10 +311,11 @@ def test_eigenface_weights_repeat_faces():
 
 
 def test_figures_close_and_draw(monkeypatch, capsys):
-    import matplotlib; matplotlib.use('Agg')
+    import matplotlib
+    matplotlib.use('Agg')
     import matplotlib.pyplot as plt
     y, p = toy(200, 5)
-    ev.report(y, p, FIVE, name='toy', n=20)
+    ev.report(y, p, FIVE, name='toy')
     assert 'toy: 200 faces' in capsys.readouterr().out
     ax = ev.plot_confusion(y, p, FIVE)
     assert ax is ev.plot_confusion(y, p, FIVE, ax=ax)
@@ -179,5 +325,6 @@ def test_figures_close_and_draw(monkeypatch, capsys):
 def test_import_is_light(root):
     import subprocess, sys
     heavy = 'torch', 'pandas', 'sklearn', 'scipy', 'matplotlib'
-    out = subprocess.run([sys.executable, '-c', f"import sys, fer_nbdev.evaluate; print([m for m in {heavy} if m in sys.modules])"], capture_output=True, text=True, cwd=root)
+    code = f"import sys, fer_nbdev.evaluate; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=root)
     assert out.stdout.strip() == '[]', out

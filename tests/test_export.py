@@ -1,10 +1,11 @@
-"What an exported file must keep: the answers, the class names, the model it came from, and the file that was there before"
+"An exported file keeps the answers and class names, and a failed export keeps the old file"
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from fer_nbdev.core import EMOTIONS, FIVE
-from fer_nbdev.export import export_onnx, parity
+from fer_nbdev.detect import _yunet_path
+from fer_nbdev.export import export_onnx, parity, speed_table
 from fer_nbdev.gradcam import grad_cam
 from fer_nbdev.models import create_model
 from fer_nbdev.predict import load_predictor
@@ -16,7 +17,8 @@ X = np.random.default_rng(0).integers(0, 256, (9, 48, 48), dtype=np.uint8)
 def model():
     torch.manual_seed(0)
     m = create_model('nano')
-    for p in m.parameters(): nn.init.normal_(p, std=.1) if p.ndim > 1 else None # large enough to have opinions
+    for p in m.parameters(): # large enough for clear answers
+        if p.ndim > 1: nn.init.normal_(p, std=.1)
     return m.eval()
 
 
@@ -78,6 +80,8 @@ def test_no_notes_on_source_files(path):
 @pytest.mark.parametrize('kw,error,says', [
     (dict(classes=('happy', 'sad')), ValueError, '2 names for a model with 7 outputs'),
     (dict(classes=('a,b', *'cdefgh')), ValueError, 'comma'),
+    (dict(classes=('happy', 'happy', *'cdefg')), ValueError, 'duplicate'),
+    (dict(classes=('', *'bcdefg')), ValueError, 'empty name'),
     (dict(tol=0.), ValueError, 'differ.*nothing was written'),
 ])
 def test_a_failed_export_leaves_the_old_file(tmp_path, kw, error, says):
@@ -95,9 +99,49 @@ def test_a_network_that_answers_nan_is_not_written(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match='none: no such folder to write a.onnx'): export_onnx(create_model('nano'), tmp_path/'none'/'a.onnx')
+    with pytest.raises(FileNotFoundError, match='none: no such folder to write a.onnx'):
+        export_onnx(create_model('nano'), tmp_path/'none'/'a.onnx')
 
 
 def test_parity_notices_another_network(model, path):
     assert max(parity(model, path).values()) < 1e-5
     assert parity(create_model('nano'), path)['probs'] > 1e-3
+
+
+class Gives(nn.Module):
+    "A model that gives something else than logits"
+    def __init__(self, give):
+        super().__init__()
+        self.give = give
+    def forward(self, x): return self.give(x.mean((2, 3)).expand(-1, 7))
+
+
+MODELS = { # model, error, what it says
+    'a tuple': (Gives(lambda y: (y, y)), ValueError, 'model: gives tuple for two faces, expected'),
+    'a dict': (Gives(lambda y: dict(logits=y)), ValueError, 'model: gives dict'),
+    'nothing': (Gives(lambda y: None), ValueError, 'model: gives NoneType'),
+    'maps': (Gives(lambda y: y[..., None]), ValueError, r'model: gives \(2, 7, 1\)'),
+    'one row': (Gives(lambda y: y[:1]), ValueError, r'model: gives \(1, 7\)'),
+    'colour': (create_model('nano', in_channels=3), ValueError, 'model: does not take faces'),
+    'a function': (lambda x: x, TypeError, 'model: function, expected a torch module'),
+}
+
+
+@pytest.mark.parametrize('case', MODELS)
+def test_a_model_that_does_not_give_logits(tmp_path, path, case):
+    bad, error, says = MODELS[case]
+    for door in (lambda: export_onnx(bad, tmp_path/'a.onnx'), lambda: parity(bad, path),
+                 lambda: speed_table({'bad': (bad, path)})):
+        with pytest.raises(error, match=says): door()
+    assert not list(tmp_path.iterdir())
+
+
+def test_parity_of_what_cannot_be_compared(model, path, tmp_path):
+    with pytest.raises(FileNotFoundError, match='none.onnx: no such file'):
+        parity(model, tmp_path/'none.onnx')
+    with pytest.raises(ValueError, match='expected image tensor'):
+        parity(model, _yunet_path())
+    with pytest.raises(ValueError, match='mine.onnx: 7 classes, but the model has 5'):
+        parity(create_model('nano', n_classes=5), path)
+    for x in (X/255, X[0], X[:0], [[1]]):
+        with pytest.raises(ValueError, match='x: .*, expected uint8'): parity(model, path, x)

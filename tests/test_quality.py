@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 from fer_nbdev.core import Faces
-from fer_nbdev.data import face_hash
+from fer_nbdev.files import face_hash
 from fer_nbdev.quality import clean_split, find_duplicates, find_leaks, near_pairs, pixel_hash, similarity
 from fer_nbdev.synthetic import synthetic_faces
 

@@ -11,7 +11,8 @@ SCRIPT = '''
 import sys, time, torch
 from fastai.callback.core import Callback
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.train import AUGMENT, train
+from fer_nbdev.loaders import AUGMENT
+from fer_nbdev.runs import fit_recipe
 torch.set_num_threads(2)
 
 class Signal(Callback):
@@ -21,15 +22,12 @@ class Signal(Callback):
         if self.training and len(sys.argv)>2 and self.epoch==int(sys.argv[2]) and self.iter==3: print('mid-epoch', flush=True); time.sleep(60)
 
 faces = synthetic_faces(500, random_state=0)
-learn = train(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3, sampler=.5, augment=AUGMENT, cbs=[Signal()])
+learn = fit_recipe(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3, balance_power=.5, augment=AUGMENT, cbs=[Signal()])
 '''
-
-def weights(path):
-    from safetensors.torch import load_file
-    return load_file(path/'model.safetensors')
 
 def test_sigkill_in_mid_epoch(tmp_path):
     import torch
+    from fer_nbdev.runs import _locked
     script = tmp_path/'run.py'
     script.write_text(SCRIPT)
     def start(*args): return subprocess.Popen([sys.executable, str(script), *map(str,args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -40,17 +38,21 @@ def test_sigkill_in_mid_epoch(tmp_path):
         else: pytest.fail('the run ended before it could be killed')
         assert (tmp_path/'cut/checkpoint.pt').exists() and not (tmp_path/'cut/model.safetensors').exists()
         assert pd.read_csv(tmp_path/'cut/history.csv').epoch.tolist()==list(range(epoch))
+        with pytest.raises(RuntimeError, match=f'process {killed.pid} on .* is training here'):
+            with _locked(tmp_path/'cut'): pass
         (tmp_path/'cut/checkpoint.pt.part').write_bytes(b'half a checkpoint') # what a kill while writing leaves behind
         killed.kill()
-        assert killed.wait()==-signal.SIGKILL
+        assert killed.wait()==-signal.SIGKILL and (tmp_path/'cut/lock').exists()
     for name in ('cut','whole'):
         p = start(tmp_path/name)
         out = p.communicate(timeout=600)[0]
         assert p.returncode==0, out[-3000:]
-    a,b = weights(tmp_path/'whole'),weights(tmp_path/'cut')
-    assert a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert not (tmp_path/'cut/lock').exists()
+    a,b = ((tmp_path/n/'model.safetensors').read_bytes() for n in ('whole','cut'))
+    assert a==b
     a,b = (torch.load(tmp_path/n/'checkpoint.pt', weights_only=True) for n in ('whole','cut'))
-    assert all(torch.equal(a['model'][k], b['model'][k]) for k in a['model']) and all(map(torch.equal, a['avg'], b['avg'])) # in full precision
+    for one,other in ((a['model'], b['model']), (a['callbacks']['ema'], b['callbacks']['ema'])):
+        assert all(torch.equal(one[k], other[k]) for k in one) # in full precision
     logs = [pd.read_csv(tmp_path/n/'history.csv') for n in ('whole','cut')]
     assert logs[1].epoch.tolist()==[0,1,2,3] # one header, each epoch once
     pd.testing.assert_frame_equal(*(l.drop(columns='time') for l in logs))

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from fer_nbdev.core import EMOTIONS
-from fer_nbdev.synthetic import UNITS, VARIANTS, draw_face, draw_faces, synthetic_faces, units_of
+from fer_nbdev.synthetic import UNITS, VARIANTS, draw_face, draw_faces, synthetic_faces, _unit_strengths
 
 @pytest.mark.parametrize('call, says', [
     (lambda: synthetic_faces(9), 'n=9: expected'),
@@ -14,6 +14,8 @@ from fer_nbdev.synthetic import UNITS, VARIANTS, draw_face, draw_faces, syntheti
     (lambda: synthetic_faces(20, duplicates=.9), 'duplicates=0.9: expected'),
     (lambda: synthetic_faces(20, label_errors=-1), 'label_errors=-1: expected'),
     (lambda: draw_face('bored'), "unknown emotion 'bored'"),
+    (lambda: draw_face('hapy'), r"unknown emotion 'hapy', .*; did you mean 'happy'\?"),
+    (lambda: draw_face('happy', yav=3), r"unknown \['yav'\], .*; did you mean 'yaw'\?"),
     (lambda: draw_face('happy', tilt=3), r"unknown \['tilt'\]"),
     (lambda: draw_face('happy', variant=7), 'variant 7: '),
     (lambda: draw_face('happy', variant='12+99'), "'12\\+99': unit 99"),
@@ -60,7 +62,7 @@ def test_each_unit_is_seen():
 def test_stronger_changes_more():
     area = [draw_face('fear', intensity=i, mask=True)[1].sum() for i in (0,.3,1)]
     assert area[0]==0 and area[0]<area[1]<area[2]
-    assert units_of(['1+4'], .5)[4]==[.5]
+    assert _unit_strengths(['1+4'], .5)[4]==[.5]
 
 def test_leaves_numpys_state_alone():
     np.random.seed(1); a = np.random.rand(); np.random.seed(1); synthetic_faces(20)

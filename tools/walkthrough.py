@@ -1,18 +1,34 @@
-"""Run the numbered notebooks in order, each in a Jupyter kernel of its own.
+"""Run the numbered notebooks, two at a time, each in a Jupyter kernel with one thread.
 
-    python tools/walkthrough.py               all of them; pages, figures and metrics.json into _walkthrough/
+    python tools/walkthrough.py               all; pages, figures, metrics.json in _walkthrough/
     python tools/walkthrough.py 00 05         only these
-    python tools/walkthrough.py --in-place    outputs go back into nbs/, cleaned (what `make outputs` does)
+    python tools/walkthrough.py --in-place    outputs go back into nbs/ (`make outputs`)
 
-A notebook hands over its figures of merit with `fer_nbdev.evaluate.record_metrics`, which adds a line to the file
-that the environment variable FER_METRICS names. Whatever is called nbs/NN_*.ipynb is run: nothing is listed here.
+A notebook hands over its figures of merit with `fer_nbdev.evaluate.record_metrics`, which adds a
+line to the file that the environment variable FER_METRICS names. Whatever is called nbs/NN_*.ipynb
+is run, the lowest number first: nothing is listed here.
 """
-import argparse, base64, copy, html, json, os, re, shutil, subprocess, sys, tempfile, time
+import argparse
+import base64
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, OUT = ROOT/'nbs', ROOT/'_walkthrough'
-LONGEST = 3600  # seconds one cell may take
+LONGEST = 3600 # seconds that one cell may take
+ONE_THREAD = {f'{k}_NUM_THREADS': '1' for k in ('OMP', 'MKL', 'OPENBLAS')}
+# Outputs that are committed: twice the pixels, for good screens
+SHARP = ['--InlineBackend.figure_formats={"retina"}']
 
 
 def write(path, text):
@@ -27,162 +43,257 @@ def clock(seconds): return f"{int(seconds)//60}:{int(seconds)%60:02d}"
 
 
 class Progress:
-    "One line a notebook: rewritten on a terminal; elsewhere printed at its end, and once a minute so that a log shows life"
-    def __init__(self, name, n): self.name,self.n,self.start,self.said,self.tty = name,n,time.time(),time.time(),sys.stdout.isatty()
-    def line(self, k, note=''): return f"{self.name:<18} cell {k:>2} of {self.n:<2}  {clock(time.time()-self.start):>5}  {note}"
-    def at(self, k):
-        if self.tty: print('\r' + self.line(k), end='\033[K', flush=True)
-        elif time.time()-self.said > 60: self.said = time.time(); print(self.line(k), flush=True)
-    def end(self, k, note): print(('\r' if self.tty else '') + self.line(k, note) + ('\033[K' if self.tty else ''), flush=True)
+    """One line a notebook, printed at its end. What runs now stands on a last line: always on a
+    terminal; elsewhere once a minute, so that a log shows life"""
+    def __init__(self): self.running, self.lock, self.said = [], threading.Lock(), time.time()
+
+    def show(self, line=''):
+        "Print `line`, if there is one, and what runs now"
+        with self.lock:
+            now = ' | '.join(f"{r.path.stem} cell {r.k} of {len(r.todo)}, {clock(r.seconds)}"
+                             for r in self.running)
+            if sys.stdout.isatty():
+                print('\r\033[K' + (line + '\n' if line else '') + now, end='', flush=True)
+            elif line: print(line, flush=True)
+            elif time.time() - self.said > 60:
+                self.said = time.time()
+                print('  ' + now, flush=True)
+
+    def begin(self, r): self.running.append(r)
+
+    def end(self, r, note):
+        self.running.remove(r)
+        cells = f"cell {r.k:>2} of {len(r.todo):<2}"
+        self.show(f"{r.path.stem:<18} {cells}  {clock(r.seconds):>5}  {note}")
 
 
 def skipped(cell):
-    "What nbdev_test leaves out as well: no code, `eval: false`, and the last cell, which would export into the checkout"
-    return cell.cell_type != 'code' or 'nbdev_export(' in cell.source or re.search(r'^#\|\s*eval:\s*false', cell.source, re.M|re.I)
+    "What nbdev_test leaves out too: no code, `eval: false`, and the last cell, which exports"
+    if cell.cell_type != 'code' or 'nbdev_export(' in cell.source: return True
+    return bool(re.search(r'^#\|\s*eval:\s*false', cell.source, re.M|re.I))
 
 
-def run(path):
-    "Execute one notebook: itself, and None or (number of the cell, the error) where it stopped"
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-    nb = nbformat.read(path, 4)
-    todo = [c for c in nb.cells if not skipped(c)]
-    for c in todo: c.outputs,c.execution_count = [],None
-    bar,k = Progress(path.stem, len(todo)),0
-    client = NotebookClient(nb, kernel_name='python3', timeout=LONGEST, extra_arguments=['--log-level=40'], resources={'metadata': {'path': str(path.parent)}})
-    try:
-        with client.setup_kernel():
-            for i,c in enumerate(nb.cells):
+class Run:
+    "One notebook, executed: `nb` with its outputs, `records`, and `error` where it stopped"
+    def __init__(self, path, progress, options=()):
+        import nbformat
+        self.path, self.progress, self.options = path, progress, list(options)
+        self.before = path.read_bytes()
+        self.nb = nbformat.reads(self.before.decode(), 4)
+        self.todo = [c for c in self.nb.cells if not skipped(c)]
+        for c in self.todo: c.outputs, c.execution_count = [], None
+        self.k, self.start, self.error, self.client = 0, time.time(), None, None
+
+    @property
+    def seconds(self): return time.time() - self.start
+
+    @property
+    def name(self): return self.path.stem
+
+    def __call__(self):
+        from nbclient.exceptions import CellExecutionError
+        self.start = time.time()
+        self.progress.begin(self)
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = Path(folder)/'metrics.jsonl'
+            try: self.execute(metrics)
+            except CellExecutionError as e: self.error = f"{e.ename}: {e.evalue}"
+            except Exception as e: # the kernel died, or took too long
+                self.error = f"{type(e).__name__}: {str(e) or 'no message'}"
+            lines = metrics.read_text(encoding='utf-8').splitlines() if metrics.exists() else []
+        self.records = [dict(json.loads(l), notebook=self.name) for l in lines if l.strip()]
+        self.progress.end(self, 'FAILED' if self.error else 'ok')
+        return self
+
+    def execute(self, metrics):
+        from nbclient import NotebookClient
+        self.client = NotebookClient(
+            self.nb, kernel_name='python3', timeout=LONGEST,
+            extra_arguments=['--log-level=40', *self.options],
+            resources={'metadata': {'path': str(self.path.parent)}})
+        env = {**os.environ, **ONE_THREAD, 'FER_METRICS': str(metrics)}
+        with self.client.setup_kernel(env=env):
+            for i,c in enumerate(self.nb.cells):
                 if skipped(c): continue
-                k += 1
-                bar.at(k)
-                client.execute_cell(c, i, execution_count=k)
-        bar.end(k, 'ok')
-        return nb,None
-    except KeyboardInterrupt: error = 'stopped by Ctrl-C'
-    except CellExecutionError as e: error = f"{e.ename}: {e.evalue}"
-    except Exception as e: error = f"{type(e).__name__}: {str(e) or 'no message'}" # the kernel died, or took too long
-    bar.end(k, 'FAILED')
-    return nb,(k, todo[k-1] if k else None, error)
+                self.k += 1
+                self.progress.show()
+                self.client.execute_cell(c, i, execution_count=self.k)
+
+    def stop(self):
+        "End its kernel: the cell that waits for it gets an error"
+        pid = getattr(getattr(self.client and self.client.km, 'provisioner', None), 'pid', None)
+        if pid: os.kill(pid, 9)
+
+    def report(self):
+        "Where it stopped, and why"
+        where = f"code cell {self.k}:" if self.k else "before its first cell:"
+        code = self.todo[self.k-1].source.splitlines()[:6] if self.k else []
+        lines = [f"\n{self.path.name}, {where}", *('    ' + l for l in code), f"  {self.error}"]
+        return '\n'.join(lines)
 
 
-def figures(nb, name):
+def run_all(paths, options, each, kernels=2):
+    """Run notebooks side by side, in order; call `each` with those that ended well or not.
+    After the first failure none is started; those under way end"""
+    progress, ran, todo = Progress(), [], list(paths)
+    with ThreadPoolExecutor(kernels) as pool:
+        under_way = {}
+        try:
+            while under_way or todo:
+                while todo and len(under_way) < kernels:
+                    run = Run(todo.pop(0), progress, options)
+                    under_way[pool.submit(run)] = run
+                done,_ = wait(under_way, timeout=5, return_when=FIRST_COMPLETED)
+                if not done: progress.show()
+                for future in done:
+                    ran.append(future.result())
+                    each(under_way.pop(future))
+                    if ran[-1].error: todo = []
+        except KeyboardInterrupt:
+            for run in under_way.values(): run.stop()
+            for future,run in under_way.items():
+                ran.append(future.result())
+                run.error = 'stopped by Ctrl-C'
+                each(run)
+    return sorted(ran, key=lambda r: r.name)
+
+
+def figures(run):
     "The PNG outputs of a notebook as files, named by notebook and cell"
-    k = 0
-    for c in nb.cells:
-        k += not skipped(c)
+    for k,c in enumerate(run.todo, 1):
         for j,o in enumerate(c.get('outputs', [])):
             png = o.get('data', {}).get('image/png')
-            if png: write(OUT/'figures'/f"{name}-{k:02d}{f'-{j}' if j else ''}.png", base64.b64decode(png))
+            name = f"{run.name}-{k:02d}{f'-{j}' if j else ''}.png"
+            if png: write(OUT/'figures'/name, base64.b64decode(png))
 
 
-def page(nb, name):
-    "A notebook as one HTML file that opens without network: formulas as MathML, Plotly's script beside it"
-    import pypandoc
-    from nbconvert import HTMLExporter
-    nb = copy.deepcopy(nb)
-    for c in nb.cells:
-        if c.cell_type == 'markdown' and re.search(r'\$[^$]+\$', c.source):
-            c.source = pypandoc.convert_text(c.source, 'html', format='markdown', extra_args=['--mathml', '--wrap=none'])
-        if c.cell_type == 'markdown': c.source = re.sub(r'(\(\d\d_\w+)\.ipynb([)#])', r'\1.html\2', re.sub(r'(href="\d\d_\w+)\.ipynb(["#])', r'\1.html\2', c.source))
-        for o in c.get('outputs', []):
-            figure = o.get('data', {}).get('application/vnd.plotly.v1+json')
-            if figure: o['data'] = {'text/html': plotly_html(figure)}
-    body,_ = HTMLExporter(mathjax_url='', require_js_url='', jquery_url='', mermaid_js_url='').from_notebook_node(nb, {'metadata': {'name': name}})
-    write(OUT/f'{name}.html', body)
+def split_opening(nb):
+    "Title and subtitle of a notebook, and its cells without them"
+    first, *rest = nb.cells
+    m = re.match(r'# (.+?)\n+(?:> (.+)\n*)?', first.source + '\n')
+    if not m: return '', '', nb.cells
+    return m[1], m[2] or '', [{**first, 'source': first.source[m.end():]}, *rest]
 
 
-def plotly_html(figure):
-    import plotly.io, plotly.offline
-    script = OUT/'plotly.min.js'
-    if not script.exists(): write(script, plotly.offline.get_plotlyjs())
-    f = {k: figure[k] for k in ('data', 'layout') if k in figure}
-    return plotly.io.to_html(f, include_plotlyjs='plotly.min.js', full_html=False, validate=False)
-
-
-def title(nb):
-    m = re.search(r'^# (.+?)\n+> (.+)', nb.cells[0].source, re.M)
-    return m.groups() if m else ('', '')
-
-
-def read_records(path):
-    return [json.loads(l) for l in path.read_text().splitlines() if l.strip()] if path.exists() else []
+def write_pages(ran, summary, data):
+    "Each notebook as a page in the site's look, and over them index.html: what was run"
+    sys.path.insert(0, str(ROOT/'docs'))
+    import render
+    pages, rows = {}, []
+    for run in ran:
+        title, subtitle, cells = split_opening(run.nb)
+        cells = render.fold_solutions(cells, lambda s: dict(cell_type='markdown', source=s))
+        page = render.Page(dict(cells=cells), run.path.name, title or run.name, subtitle,
+                           f'{run.name}.html', 'Notebooks')
+        pages[page.file] = page
+        rows.append(f'- [{run.name[:2]} {page.title}]({page.file}): {subtitle}')
+    md = '\n'.join(rows) + f'\n\n## Results\n\n```\n{summary}\n```'
+    start = render.Page(dict(cells=[dict(cell_type='markdown', source=md)]), 'what-was-run',
+                        'What was run', f'The numbered notebooks on {data}', 'index.html')
+    pages = {start.file: start, **pages}
+    shutil.copyfile(ROOT/'docs/site.css', OUT/'site.css')
+    with ThreadPoolExecutor(2) as pool: # Pandoc is a process of its own
+        def draw(page): render.render(page, pages, OUT, 'fer_nbdev', search=False)
+        list(pool.map(draw, pages.values()))
 
 
 def table(records):
-    "Accuracy, balanced accuracy and macro-F1 of all that was measured, baselines first, each with its interval"
+    "All that was measured, baselines first, each figure with its interval"
     def cell(m): return f"{m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" if m else ''
     keys = ('accuracy', 'balanced_accuracy', 'macro_f1')
     rows = [('', 'data', 'faces', 'accuracy', 'balanced accuracy', 'macro-F1', 'page')]
     for r in sorted(records, key=lambda r: r['role'] != 'baseline'):
-        rows.append((f"{r['name']}{' (baseline)' if r['role'] == 'baseline' else ''}", r['data'], f"{r['n']:,}", *(cell(r['metrics'].get(k)) for k in keys), f"{r['notebook']}.html"))
-    w = [max(map(len, c)) for c in zip(*rows)]
-    return '\n'.join('  '.join(v.ljust(n) for v,n in zip(r, w)).rstrip() for r in rows)
+        name = r['name'] + (' (baseline)' if r['role'] == 'baseline' else '')
+        measured = (cell(r['metrics'].get(k)) for k in keys)
+        rows.append((name, r['data'], f"{r['n']:,}", *measured, f"{r['notebook']}.html"))
+    widths = [max(map(len, c)) for c in zip(*rows)]
+    def line(r): return '  '.join(v.ljust(n) for v,n in zip(r, widths)).rstrip()
+    return '\n'.join(map(line, rows))
 
 
-def index(ran, summary):
-    rows = ''.join(f'<li><a href="{n}.html">{n[:2]} {html.escape(t)}</a>: {html.escape(s)}</li>\n' for n,t,s in ran)
-    write(OUT/'index.html', f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>fer_nbdev: what was run</title><body style="font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem"><h1>What was run</h1>
-<ul style="list-style:none;padding:0">{rows}</ul><pre style="overflow:auto">{html.escape(summary)}</pre></body></html>\n""")
-
-
-def put_back(path, nb, before):
+def put_back(run):
     "Outputs into the notebook itself, unless someone edited it meanwhile"
     import nbformat
-    if path.read_bytes() != before: sys.exit(f"{path.name} changed on disk while it ran: its outputs were not written")
-    write(path, nbformat.writes(nb) + '\n')
-    subprocess.run([sys.executable, '-c', f"from nbdev.clean import nbdev_clean; nbdev_clean({str(path)!r})"], cwd=ROOT, check=True)
+    for c in run.nb.cells: # JupyterLab opens the page with its solutions folded
+        if re.search('^#\\| ?code-summary:.*Solution', c.source, re.M):
+            c.metadata.jupyter = dict(source_hidden=True, outputs_hidden=True)
+    if run.path.read_bytes() != run.before:
+        sys.exit(f"{run.path.name} changed on disk while it ran: its outputs were not written")
+    write(run.path, nbformat.writes(run.nb) + '\n')
+    clean = f"from nbdev.clean import nbdev_clean; nbdev_clean({str(run.path)!r})"
+    subprocess.run([sys.executable, '-c', clean], cwd=ROOT, check=True)
+
+
+def keep(run):
+    "The executed notebook and its figures, as soon as they are there"
+    import nbformat
+    write(OUT/run.path.name, nbformat.writes(run.nb) + '\n')
+    figures(run)
+
+
+def data_path(in_place):
+    "FER2013_PATH made absolute, or None for drawn faces; an error if nothing is there"
+    data = os.environ.pop('FER2013_PATH', None)
+    if data:
+        data = os.environ['FER2013_PATH'] = os.path.abspath(os.path.expanduser(data))
+        if not Path(data).exists(): sys.exit(f"error: FER2013_PATH is {data}; nothing is there")
+    elif in_place:
+        sys.exit("error: the committed outputs come from real FER-2013. Say where it is: "
+                 "FER2013_PATH=/path/to/fer2013 make outputs")
+    return data
+
+
+def choose(only, in_place):
+    "The notebooks to run, by number or name"
+    found = sorted(NBS.glob('[0-9][0-9]_*.ipynb'))
+    if in_place: found += [*sorted(NBS.glob('studies/*.ipynb')), NBS/'index.ipynb']
+    def named(f, o): return o in (f.stem, f.stem.split('_')[0])
+    unknown = [o for o in only if not any(named(f, o) for f in found)]
+    if unknown or not found:
+        sys.exit(f"error: no notebook in {NBS} is called {' or '.join(unknown)}; "
+                 f"there are {', '.join(f.stem for f in found)}")
+    return [f for f in found if any(named(f, o) for o in only)] if only else found
+
+
+def say_start(notebooks, data, only):
+    takes = '' if only else f": about {10 if data else 5} minutes on 2 cores"
+    where = f"FER-2013 at {data}{takes}" if data else (
+        f"drawn faces{takes} (FER2013_PATH=... for the real ones)")
+    print(f"{len(notebooks)} notebook{'s'*(len(notebooks) > 1)} on {where}", flush=True)
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('only', nargs='*', help='notebooks to run, by number or name (all if none is given)')
-    p.add_argument('--in-place', action='store_true', help='write outputs back into nbs/, on real data')
+    formatter = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    p.add_argument('only', nargs='*', help='notebooks to run, by number or name (default: all)')
+    p.add_argument('--in-place', action='store_true',
+                   help='write outputs back into nbs/, on real data')
     a = p.parse_args()
-    data = os.environ.get('FER2013_PATH') or None
-    if data: data = os.environ['FER2013_PATH'] = os.path.abspath(os.path.expanduser(data))
-    else: os.environ.pop('FER2013_PATH', None)
-    if data and not Path(data).exists(): sys.exit(f"error: FER2013_PATH is {data}, and nothing is there")
-    if a.in_place and not data: sys.exit("error: the committed outputs come from real FER-2013. Its place: FER2013_PATH=/path/to/fer2013 make outputs")
-    notebooks = sorted(NBS.glob('[0-9][0-9]_*.ipynb')) + ([*sorted(NBS.glob('studies/*.ipynb')), NBS/'index.ipynb'] if a.in_place else [])
-    def named(f, o): return o in (f.stem, f.stem.split('_')[0])
-    unknown = [o for o in a.only if not any(named(f, o) for f in notebooks)]
-    if unknown or not notebooks: sys.exit(f"error: no notebook in {NBS} is called {' or '.join(unknown)}; there are {', '.join(f.stem for f in notebooks)}")
-    if a.only: notebooks = [f for f in notebooks if any(named(f, o) for o in a.only)]
+    data, start = data_path(a.in_place), time.time()
+    notebooks = choose(a.only, a.in_place)
     if not a.in_place: shutil.rmtree(OUT, ignore_errors=True)
-    lines = Path(tempfile.mkdtemp())/'metrics.jsonl'
-    os.environ['FER_METRICS'] = str(lines)
-    takes = '' if a.only else ': about 10 minutes on 2 cores' if data else ': under 5 minutes on 2 cores'
-    where = f"FER-2013 at {data}{takes}" if data else f"drawn faces{takes} (FER2013_PATH=... for the real ones)"
-    print(f"{len(notebooks)} notebook{'s'*(len(notebooks)>1)} on {where}", flush=True)
-    start,ran,records,failed = time.time(),[],[],None
-    for f in notebooks:
-        before = f.read_bytes()
-        nb,failed = run(f)
-        records += [dict(r, notebook=f.stem) for r in read_records(lines)[len(records):]]
-        if a.in_place:
-            if not failed: put_back(f, nb, before)
-        else:
-            import nbformat
-            write(OUT/f.name, nbformat.writes(nb) + '\n')
-            page(nb, f.stem); figures(nb, f.stem)
-            ran.append((f.stem, *title(nb)))
-        if failed: break
-    shutil.rmtree(lines.parent)
-    summary = table(records) if records else 'no metrics were recorded'
-    if not a.in_place:
-        write(OUT/'metrics.json', json.dumps(dict(data=data or 'drawn faces', seconds=round(time.time()-start), finished=not failed, results=records), indent=1) + '\n')
-        index(ran, summary)
+    say_start(notebooks, data, a.only)
+    if a.in_place: ran = run_all(notebooks, SHARP, lambda run: run.error or put_back(run))
+    else: ran = run_all(notebooks, (), keep)
+    failed = [r for r in ran if r.error]
+    if not a.in_place: summarize(ran, data or 'drawn faces', time.time()-start, not failed)
+    for run in failed: print(run.report())
     if failed:
-        k,cell,error = failed
-        print(f"\n{f.name}, " + (f"code cell {k}:" if k else "before its first cell:"))
-        if cell is not None: print('\n'.join('    ' + l for l in cell.source.splitlines()[:6]))
-        print(f"  {error}\n" + ("nothing was written to this notebook" if a.in_place else f"What ran is kept in {OUT}"))
+        print("nothing was written to this notebook" if a.in_place else f"What ran is in {OUT}")
         sys.exit(1)
-    print('' if a.in_place else f"\n{summary}\n")
-    print(f"In {clock(time.time()-start)}." + (" Look at the difference, then make readme." if a.in_place else f" Next: open {OUT/'index.html'}, or type make lab and change something."))
+    print(f"In {clock(time.time()-start)}." + (
+        " Look at the difference, then make readme." if a.in_place else
+        f" Next: open {OUT/'index.html'}, or type make lab and change something."))
+
+
+def summarize(ran, data, seconds, finished):
+    "metrics.json, the pages, and the table of all that was measured"
+    records = [r for run in ran for r in run.records]
+    summary = table(records) if records else 'no metrics were recorded'
+    said = dict(data=data, seconds=round(seconds), finished=finished, results=records)
+    write(OUT/'metrics.json', json.dumps(said, indent=1) + '\n')
+    write_pages(ran, summary, data)
+    print(f"\n{summary}\n")
 
 
 if __name__ == '__main__': main()

