@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 from fer_nbdev.core import Faces
-from fer_nbdev.files import face_hash
+from fer_nbdev.files import phash
 from fer_nbdev.quality import clean_split, find_duplicates, find_leaks, near_pairs, pixel_hash, similarity
 from fer_nbdev.synthetic import synthetic_faces
 
@@ -99,7 +99,7 @@ def test_what_twins_survive(change):
 def test_hashes_of_other_sizes():
     x = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
     for size in (8, 12, 16, 24):
-        h = face_hash(x, size)
+        h = phash(x, size)
         a, b, d = near_pairs(h, h, size*size)
         assert len(a) == 25 and (d == (h[a] != h[b]).sum((1, 2))).all()
 
