@@ -117,8 +117,8 @@ def _eye(pen, emotion, side):
         pen.line([(x-side*.07,.44),(x+side*.06,.47)], .04)
     else: pen.disc(x, .43, .052, .068)
 
-# %% ../nbs/90_drawing.ipynb #d9442d5c
-_SKIN = dict(angry=(240,122,72), disgust=(158,198,84), fear=(176,200,240)) # others: yellow
+# %% ../nbs/90_drawing.ipynb #9e02e710
+_SKIN = dict(angry=(240,122,72), disgust=(158,198,84), fear=(176,200,240))
 _MOUTHS = dict(angry=_snarl, disgust=_tongue, fear=_grimace, happy=_smile, sad=_frown,
     surprise=_gape, neutral=_straight)
 
