@@ -282,7 +282,8 @@ class ToFloat(Transform):
     def encodes(self, x:TensorFace): return TensorFace(x.as_subclass(Tensor).float()/255)
 
 # %% ../nbs/10_loaders.ipynb #687548af
-AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, light=.25, erase=.5)
+AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, light=.25, erase=.5,
+               noise=.1, blur=1.5, lowres=.6, jpeg=15, degrade=.3)
 
 class Augment(Transform):
     "Random affine map, light, a camera's faults and erasing of training batches"
