@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 from torch import nn
-from fer_nbdev.models import Normalize, create_model, feature_maps, hooked_eval, layer_table
+from fer_nbdev.models import _Normalize, create_model, feature_maps, hooked_eval, layer_table
 
 LITE = 'tf_efficientnet_lite0'
 
@@ -57,8 +57,8 @@ def test_normalisation_is_no_weight():
     "Packaged weights of before, without buffers for it, still fit"
     assert not [k for k in create_model('nano').state_dict() if 'norm' in k]
     x = torch.rand(2,1,4,4)
-    assert torch.allclose(Normalize()(x), (x-.508)/.255, atol=1e-6)
-    colours = Normalize((.1,.2,.3), (1.,2.,4.))(x)
+    assert torch.allclose(_Normalize()(x), (x-.508)/.255, atol=1e-6)
+    colours = _Normalize((.1,.2,.3), (1.,2.,4.))(x)
     assert colours.shape==(2,3,4,4) and torch.allclose(colours[:,2:], (x-.3)/4, atol=1e-6)
 
 
