@@ -236,7 +236,9 @@ def test_inplace_activation_does_not_reach_what_was_kept(nets, x):
 @pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode])
 def test_inside_no_grad(nets, x, context):
     wanted = grad_cam(nets['nano'], x, 2)
-    with context(): y = x.clone(); got = grad_cam(nets['nano'], y, 2)
+    with context():
+        y = x.clone()
+        got = grad_cam(nets['nano'], y, 2)
     torch.testing.assert_close(got.clone(), wanted)
 
 
