@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fer_nbdev.core import Faces
-from fer_nbdev.resample import METHODS, resample, sampling_weights
+from fer_nbdev.resample import _METHODS, resample, sampling_weights
 
 
 def few(*counts, split='train', **kw):
@@ -104,7 +104,7 @@ def test_a_second_resampling_keeps_what_the_first_wrote(second):
     assert 'copy' in origins(f) and ('mixed' in origins(f)) == (second != 'random_under')
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', _METHODS)
 def test_what_is_no_face_is_left_alone(method):
     "Rows that FER+ calls no face are neither mixed, copied nor left out, and balance ignores them"
     f = few(30,16)

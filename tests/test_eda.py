@@ -60,8 +60,8 @@ def test_flat_images_come_flattest_first():
 
 
 def test_eta_squared_of_constants_and_gaps():
-    assert eda.eta_squared([2, 2, 2], [0, 1, 2]) == 0
-    assert eda.eta_squared([1, 5], [0, 6]) == pytest.approx(1)
+    assert eda._eta_squared([2, 2, 2], [0, 1, 2]) == 0
+    assert eda._eta_squared([1, 5], [0, 6]) == pytest.approx(1)
 
 
 def test_entropy_without_votes_is_nan():
@@ -71,12 +71,12 @@ def test_entropy_without_votes_is_nan():
 
 def test_a_plane_needs_three_classes():
     with pytest.raises(ValueError, match='2 classes, expected three or more'):
-        eda.class_plane(some(classes=(0, 3)))
+        eda._class_plane(some(classes=(0, 3)))
 
 
 def test_the_figure_is_small_and_holds_no_picture():
     f = some(400)
-    fig = eda.plot_plane(f, np.random.default_rng(0).normal(size=(400, 2)), n=150)
+    fig = eda._plot_plane(f, np.random.default_rng(0).normal(size=(400, 2)), n=150)
     d = fig.to_plotly_json()
     assert sum(len(t['x']) for t in d['data']) == 150
     assert [t['name'] for t in d['data']] == list(EMOTIONS)

@@ -1,4 +1,4 @@
-"The edges of finding duplicates: flat faces, empty splits, larger faces, order, and the planted truth"
+"The edges of finding duplicates: flat faces, empty splits, larger faces, order; the planted truth"
 import cv2
 import numpy as np
 import pytest
