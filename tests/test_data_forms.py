@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, features
 from fer_nbdev.core import EMOTIONS, FIVE
 from fer_nbdev.data import SPLITS, VOTES, _complete_splits, load_fer
-from fer_nbdev.files import _fingerprints, _load_fingerprints, match_splits
+from fer_nbdev.files import _fingerprints, _load_fingerprints, _match_splits
 from fer_nbdev.synthetic import synthetic_faces
 
 USAGE = {v: k for k, v in SPLITS.items()}
@@ -259,7 +259,7 @@ def test_each_fingerprint_is_used_once():
     im = np.stack([np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)]*3)
     exact, near = _fingerprints(im[:2])
     table = dict(exact=exact, near=near, label=np.array([3, 3]), split=np.array(['valid', 'test']))
-    got = match_splits(im, [3, 3, 3], table)
+    got = _match_splits(im, [3, 3, 3], table)
     assert sorted(map(str, got)) == ['None', 'test', 'valid']
 
 

@@ -1,4 +1,4 @@
-"The edges of finding twins: flat faces, empty splits, larger faces, order, and the planted truth"
+"The edges of finding duplicates: flat faces, empty splits, larger faces, order; the planted truth"
 import cv2
 import numpy as np
 import pytest
@@ -20,7 +20,8 @@ def source(f): return np.where(f.info.duplicate_of >= 0, f.info.duplicate_of, np
 def test_planted_leaks_are_found_and_hardly_another(drawn):
     d, s = find_leaks(drawn), source(drawn)
     met = set(zip(d.a, d.b))
-    planted = [(min(i, s[i]), max(i, s[i])) for i in range(len(drawn)) if s[i] != i and drawn.split[i] != drawn.split[s[i]]]
+    planted = [(min(i, s[i]), max(i, s[i])) for i in range(len(drawn))
+               if s[i] != i and drawn.split[i] != drawn.split[s[i]]]
     assert len(planted) > 10
     assert np.mean([p in met for p in planted]) >= .95
     assert np.mean(s[d.a] == s[d.b]) >= .95
@@ -39,7 +40,9 @@ def test_columns_and_order(drawn):
 def test_leaks_are_the_duplicates_across_splits(drawn):
     d = find_duplicates(drawn)
     across = d[d.split_a != d.split_b]
-    assert set(map(frozenset, zip(across.a, across.b))) == set(map(frozenset, zip(*(find_leaks(drawn)[c] for c in 'ab'))))
+    leaks = find_leaks(drawn)
+    pairs, leaked = (set(map(frozenset, zip(d.a, d.b))) for d in (across, leaks))
+    assert pairs == leaked
 
 
 def test_order_of_the_faces_does_not_matter(drawn):
@@ -48,7 +51,7 @@ def test_order_of_the_faces_does_not_matter(drawn):
     assert set(map(frozenset, zip(d.a, d.b))) == set(map(frozenset, zip(p[e.a], p[e.b])))
 
 
-def test_clean_split_keeps_the_examination_and_cleans_train(drawn):
+def test_clean_split_keeps_the_test_set_and_cleans_train(drawn):
     c = clean_split(drawn)
     for s in ('valid', 'test'): assert c.subset(s).fingerprint == drawn.subset(s).fingerprint
     assert not (find_leaks(c).split_a == 'train').any()
@@ -56,14 +59,14 @@ def test_clean_split_keeps_the_examination_and_cleans_train(drawn):
     assert clean_split(c).fingerprint == c.fingerprint
 
 
-def test_flat_faces_are_exact_twins_only():
-    x = np.stack([np.zeros((48, 48)), np.zeros((48, 48)), np.full((48, 48), 255), np.full((48, 48), 1)]).astype(np.uint8)
+def test_flat_faces_are_exact_duplicates_only():
+    x = np.stack([np.full((48, 48), grey, np.uint8) for grey in (0, 0, 255, 1)])
     d = find_leaks(Faces(x, [0]*4, ['train', 'test', 'test', 'valid']))
     assert d[['a', 'b', 'kind']].values.tolist() == [[0, 1, 'exact']]
 
 
 @pytest.mark.parametrize('splits', [['train'], ['test'], ['valid', 'test']])
-def test_without_a_train_or_an_examination(drawn, splits):
+def test_without_a_train_or_a_test_set(drawn, splits):
     f = drawn[np.isin(drawn.split, splits)]
     assert clean_split(f).fingerprint == f.fingerprint
     assert list(find_leaks(f)) == COLUMNS
@@ -74,25 +77,34 @@ def test_no_face_at_all(drawn):
     assert len(find_leaks(f)) == len(find_duplicates(f)) == len(clean_split(f)) == 0
 
 
-def test_one_face_with_twins_in_both(drawn):
+def test_one_face_with_duplicates_in_both(drawn):
     im = drawn.images[0]
     near = np.clip(im.astype(int)+5, 0, 255).astype(np.uint8)
-    d = find_leaks(Faces(np.stack([im, near, im, near]), [0, 1, 2, 0], ['train', 'train', 'valid', 'test']))
-    assert d[['a', 'b', 'kind']].values.tolist() == [[0, 2, 'exact'], [0, 3, 'near'], [1, 2, 'near'], [1, 3, 'exact'], [2, 3, 'near']]
+    split = ['train', 'train', 'valid', 'test']
+    d = find_leaks(Faces(np.stack([im, near, im, near]), [0, 1, 2, 0], split))
+    assert d[['a', 'b', 'kind']].values.tolist() == [
+        [0, 2, 'exact'], [0, 3, 'near'], [1, 2, 'near'], [1, 3, 'exact'], [2, 3, 'near']]
 
 
 def test_larger_faces(drawn):
-    x = np.stack([cv2.resize(im, (96, 96), interpolation=cv2.INTER_CUBIC) for im in drawn.images[:40]])
+    x = np.stack([cv2.resize(im, (96, 96), interpolation=cv2.INTER_CUBIC)
+                  for im in drawn.images[:40]])
     d = find_leaks(Faces(np.concatenate([x, x[:3]]), [0]*43, ['train']*40+['test']*3))
     assert {(0, 40), (1, 41), (2, 42)} <= set(zip(d.a, d.b))
 
 
 @pytest.mark.parametrize('change', ['jpg', 'light', 'shift', 'crop', 'turn', 'blur'])
-def test_what_twins_survive(change):
+def test_what_duplicates_survive(change):
     im = synthetic_faces(10, difficulty=0).images[1] # no noise, which no resampling keeps
-    warp = lambda deg, scale: cv2.warpAffine(im, cv2.getRotationMatrix2D((24, 24), deg, scale), (48, 48), borderMode=cv2.BORDER_REFLECT)
-    other = dict(jpg=lambda: cv2.imdecode(cv2.imencode('.jpg', im, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], 0), light=lambda: (im*.7+20).astype(np.uint8),
-                 shift=lambda: np.roll(im, 2, 1), crop=lambda: warp(0, 1.06), turn=lambda: warp(3, 1), blur=lambda: cv2.GaussianBlur(im, (0, 0), .6))[change]()
+    def warp(deg, scale):
+        m = cv2.getRotationMatrix2D((24, 24), deg, scale)
+        return cv2.warpAffine(im, m, (48, 48), borderMode=cv2.BORDER_REFLECT)
+
+    def jpg(): return cv2.imencode('.jpg', im, [cv2.IMWRITE_JPEG_QUALITY, 75])[1]
+
+    other = dict(jpg=lambda: cv2.imdecode(jpg(), 0), light=lambda: (im*.7+20).astype(np.uint8),
+                 shift=lambda: np.roll(im, 2, 1), crop=lambda: warp(0, 1.06),
+                 turn=lambda: warp(3, 1), blur=lambda: cv2.GaussianBlur(im, (0, 0), .6))[change]()
     assert similarity(im, other) >= .8 and similarity(other, im) >= .8
 
 
