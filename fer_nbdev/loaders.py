@@ -24,6 +24,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import Transform
+import fastai.vision.data # teaches show_batch to show images
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.data.transforms import CategoryMap, Category
 from fastai.torch_core import TensorImageBW, TensorCategory
