@@ -23,6 +23,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import Transform
+import fastai.vision.data # teaches show_batch to show images
 from fastai.data.core import TfmdDL, DataLoaders
 import fastai.vision.data # registers how a batch of pictures is shown
 from fastai.data.transforms import CategoryMap, Category
