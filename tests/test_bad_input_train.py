@@ -26,7 +26,7 @@ TABLE = {
     'no valid rows': (lambda f,d: fer_learner(f.subset('train')), "no face in split 'valid'"),
     'no train rows': (lambda f,d: fer_learner(f.subset('valid')), "no face in split 'train'"),
     'batch larger than data': (lambda f,d: fer_learner(f, bs=4096), "bs=4096 is larger than the training data"),
-    'unknown model': (lambda f,d: fer_learner(f, 'nanno'), "did you mean ['nano'"),
+    'unknown model': (lambda f,d: fer_learner(f, 'nanno'), "; did you mean 'nano'?"),
     'unknown timm network': (lambda f,d: create_model('timm:resnet81'), "unknown timm network 'resnet81'"),
     'unknown loss': (lambda f,d: fer_learner(f, loss='focl'), "; did you mean 'focal'?"),
     'unknown recipe': (lambda f,d: get_recipe('smal'), "unknown recipe 'smal', did you mean ['small']"),
