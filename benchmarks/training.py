@@ -103,8 +103,8 @@ def training_step(load):
     row('one constant batch', f'{1000*b:.1f}')
     print(f"ratio, median of the rounds' own: {median(p/q for p,q in pairs):.3f}")
     shares = {k: 100*v*BS/1000/b for k,v in load.items()}
-    print("loading as a share of such a step: from memory {memory:.1f} %, from files {files:.1f} %\n"
-          .format(**shares))
+    said = "from memory {memory:.1f} %, from files {files:.1f} %".format(**shares)
+    print(f"loading as a share of such a step: {said}\n")
     return learn,b
 
 def averaging(learn, step):
