@@ -106,7 +106,7 @@ def test_a_second_resampling_keeps_what_the_first_wrote(second):
 
 @pytest.mark.parametrize('method', _METHODS)
 def test_what_is_no_face_is_left_alone(method):
-    "Rows that FER+ calls no face are neither mixed, copied nor left out, and balance ignores them"
+    "Rows that FER+ calls no face stay: not mixed, copied or left out, and not counted"
     f = few(30,16)
     bad = np.r_[np.arange(6), 40:46] # all white, so that any mixture of them could be told
     images = f.images//2
