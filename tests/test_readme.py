@@ -85,3 +85,16 @@ def test_a_peer_says_where_its_numbers_come_from():
     for r in json.loads((RESULTS/'peers.json').read_text()):
         assert r['url'].startswith('https://') and len(r['source']) > 20 and r['n'] > 0, r['name']
         assert r['url'] in section('Results'), r['name']
+
+
+def test_the_whole_game_is_short():
+    "At most 12 short code cells, nothing exported, and a link to each chapter"
+    nb = json.loads((ROOT/'nbs/00_whole_game.ipynb').read_text(encoding='utf-8'))
+    sources = {t: [''.join(c['source']) for c in nb['cells'] if c['cell_type'] == t]
+               for t in ('code', 'markdown')}
+    assert len(sources['code']) <= 12
+    for s in sources['code']:
+        assert len(s.splitlines()) <= 12 and not re.search(r'^#\| ?(default_exp|export)', s), s
+    linked = set(re.findall(r'\]\((\S+\.ipynb)\)', '\n'.join(sources['markdown'])))
+    chapters = {f.name for f in (ROOT/'nbs').glob('[01][0-9]_*.ipynb')} - {'00_whole_game.ipynb'}
+    assert chapters <= linked, f"no link to {sorted(chapters-linked)}"
