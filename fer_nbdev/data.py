@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 from .core import EMOTIONS, Faces
-from .files import (FileTree, _PICTURES, _load_fingerprints, _shown, decode_faces,
-                             _match_splits, read_csv, read_parquet, read_votes)
+from .files import (FileTree, _PICTURES, _load_fingerprints, _shown, _decode_faces,
+                             _match_splits, _read_csv, _read_parquet, _read_votes)
 
 # %% ../nbs/03_data.ipynb #148d5961
 SPLITS = dict(Training='train', PublicTest='valid', PrivateTest='test')
@@ -40,7 +40,7 @@ def _from_csv(tree, names):
     "Faces from Kaggle's csv, with the votes of FER+ if they lie beside it"
     name, = names
     with tree.open(name, _LIMITS['csv']) as f:
-        images,labels,usage = read_csv(f, tree.where(name), EMOTIONS, SPLITS)
+        images,labels,usage = _read_csv(f, tree.where(name), EMOTIONS, SPLITS)
     votes,not_a_face,notes = None,False,[]
     if usage:
         split = np.array([SPLITS[u] for u in usage])
@@ -62,7 +62,7 @@ def _votes_beside(tree, usage):
     if tree.single and (tree.path/'fer2013new.csv').exists(): name = 'fer2013new.csv'
     if name is None: return None,False,[]
     data = tree.read(name, _LIMITS['votes'])
-    votes,named = read_votes(data, tree.where(name), usage, VOTES)
+    votes,named = _read_votes(data, tree.where(name), usage, VOTES)
     return votes, (votes[:,VOTES.index('NF')]==10)|~named, ["with the votes of FER+"]
 
 # %% ../nbs/03_data.ipynb #d0f6dcb0
@@ -150,7 +150,7 @@ def _from_folders(tree, names):
     "Faces from pictures in folders of splits and classes"
     _check_classes(tree, names)
     splits,labels = (np.array([f(tree, n) for n in names]) for f in (_split_in, _label_in))
-    images,notes = decode_faces((tree.where(n), tree.read(n, _LIMITS['picture'])) for n in names)
+    images,notes = _decode_faces((tree.where(n), tree.read(n, _LIMITS['picture'])) for n in names)
     order = sorted(range(len(names)), key=lambda i: _order(splits[i], names[i]))
     images,labels,names = images[order],labels[order],[names[i] for i in order]
     split,more = _complete_splits(images, labels, splits[order])
@@ -165,7 +165,7 @@ def _parquet_parts(tree, names):
         data,where = tree.read(n, _LIMITS['parquet']),tree.where(n)
         first = seen.setdefault(hashlib.sha256(data).digest(), where)
         if first!=where: raise ValueError(f"{where}: a copy of {first}. Move one of them away")
-        parts[where] = read_parquet(data, where, EMOTIONS, SPLITS, [f'ferplus_{v}' for v in VOTES])
+        parts[where] = _read_parquet(data, where, EMOTIONS, SPLITS, [f'ferplus_{v}' for v in VOTES])
     first,*others = parts
     for o in others:
         differ = set(parts[first])^set(parts[o])
@@ -192,7 +192,7 @@ def _from_parquet(tree, names):
     at = [(w,i) for w,p in parts.items() for i in range(len(p['usage']))]
     row = np.array(cols.get('row', range(len(at))))
     _check_rows(row, at)
-    images,notes = decode_faces((f'{w} image {i}', b) for (w,i),b in zip(at, cols['image']))
+    images,notes = _decode_faces((f'{w} image {i}', b) for (w,i),b in zip(at, cols['image']))
     votes = np.array(cols['votes']) if 'votes' in cols else None
     not_a_face = cols.get('blurred', False if votes is None else votes[:,VOTES.index('NF')]==10)
     split = np.array([SPLITS[u] for u in cols['usage']])

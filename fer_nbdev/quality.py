@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from fastcore.imports import IN_NOTEBOOK
 from .core import Faces
-from .files import pixel_hash
+from .files import _pixel_hash
 
 # %% ../nbs/05_quality.ipynb #74382485
 _DIRECTIONS = 8 # of edges, from 0 to 360 degrees
@@ -290,7 +290,7 @@ def _exact_pairs(keys, i, j=None):
     return pd.DataFrame(dict(a=d.a, b=d.b, kind='exact', distance=0.))
 
 def _pairs(faces, sides, min_similarity):
-    keys = pixel_hash(faces.images)
+    keys = _pixel_hash(faces.images)
     exact = [_exact_pairs(keys, *s) for s in sides]
     d = pd.concat([*exact, _near_pairs(_at_48(faces.images), sides, min_similarity)], ignore_index=True)
     return d

@@ -77,6 +77,18 @@ def _check_neighbours(method, sampler, y, classes):
                          f"and mixing each with one of its {k} nearest needs {k+1}; "
                          f"use {mend}method='random_over'")
 
+# %% ../nbs/07_resample.ipynb #2f0a695d
+def _tag(faces, method):
+    "The same faces with `origin` in their info: 'face' unless an earlier `resample` wrote it"
+    info = pd.DataFrame(index=range(len(faces))) if faces.info is None else faces.info.copy()
+    if 'origin' not in info: info['origin'] = 'face'
+    foreign = sorted(map(str, set(info.origin)-{'face','copy','mixed'}))
+    if foreign:
+        raise ValueError(f"info: the column 'origin' has {foreign[:3]}, where resample writes "
+                         "'face', 'copy' or 'mixed'; rename yours: faces.replace("
+                         "info=faces.info.rename(columns={'origin': 'source'}))")
+    return faces.replace(info=info, name=f'{faces.name}, {method}')
+
 # %% ../nbs/07_resample.ipynb #ee828b62
 def _unknown(column, n):
     "`n` values that say nothing, of the kind of `column`: a number stays a number, a flag a flag"
@@ -124,18 +136,6 @@ def _strategy(classes, s, y):
     if isinstance(s, float) or s in _STRATEGIES: return s
     raise ValueError(f"sampling_strategy: {s!r}, expected one of {_STRATEGIES}, "
                      f"or counts such as {{'disgust': 2000}}{suggest(s, _STRATEGIES)}")
-
-# %% ../nbs/07_resample.ipynb #2f0a695d
-def _tag(faces, method):
-    "The same faces with `origin` in their info: 'face' unless an earlier `resample` wrote it"
-    info = pd.DataFrame(index=range(len(faces))) if faces.info is None else faces.info.copy()
-    if 'origin' not in info: info['origin'] = 'face'
-    foreign = sorted(map(str, set(info.origin)-{'face','copy','mixed'}))
-    if foreign:
-        raise ValueError(f"info: the column 'origin' has {foreign[:3]}, where resample writes "
-                         "'face', 'copy' or 'mixed'; rename yours: faces.replace("
-                         "info=faces.info.rename(columns={'origin': 'source'}))")
-    return faces.replace(info=info, name=f'{faces.name}, {method}')
 
 # %% ../nbs/07_resample.ipynb #470fe1c6
 def _choose(faces, train, y, sampler, method):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
 from fastai.callback.core import Callback
-from .train import _active, has_native_bf16
+from .train import _active, _has_native_bf16
 
 # %% ../nbs/13_teachers.ipynb #f0f2f887
 class VoteHead(Callback):
@@ -109,7 +109,7 @@ class Distill(Callback):
 @patch
 def _mean_answer(self:Distill, x): # of the teachers, (N, n_classes)
     device = x.device.type
-    bf16 = torch.autocast(device, torch.bfloat16, enabled=has_native_bf16(device))
+    bf16 = torch.autocast(device, torch.bfloat16, enabled=_has_native_bf16(device))
     with torch.no_grad(), bf16:
         return torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
 

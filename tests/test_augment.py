@@ -8,7 +8,7 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('fastai')
 from PIL import Image
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.loaders import (AUGMENT, Augment, TensorFace, _jpeg_copy, _random_blur,
+from fer_nbdev.loaders import (AUGMENT, Augment, _TensorFace, _jpeg_copy, _random_blur,
                                _random_jpeg, _random_lowres, _random_noise)
 
 FAULTS = dict(noise=_random_noise, blur=_random_blur, lowres=_random_lowres, jpeg=_random_jpeg)
@@ -98,11 +98,11 @@ def test_strength_of_noise_and_blur(x):
 @pytest.mark.parametrize('name, strength', dict(noise=.1, blur=1.5, lowres=.6, jpeg=20).items())
 def test_augment_takes_each_alone(x, name, strength):
     torch.manual_seed(0)
-    y = Augment(**{name:strength}, degrade=.5)(TensorFace(x), split_idx=0)
+    y = Augment(**{name:strength}, degrade=.5)(_TensorFace(x), split_idx=0)
     assert .35<(y!=x).flatten(1).any(1).float().mean()<.65
-    assert isinstance(y, TensorFace)
+    assert isinstance(y, _TensorFace)
 
 
 def test_augment_of_nothing_is_nothing(x):
-    assert torch.equal(Augment()(TensorFace(x), split_idx=0), TensorFace(x))
-    assert torch.equal(Augment(**AUGMENT)(TensorFace(x), split_idx=1), TensorFace(x)) # valid
+    assert torch.equal(Augment()(_TensorFace(x), split_idx=0), _TensorFace(x))
+    assert torch.equal(Augment(**AUGMENT)(_TensorFace(x), split_idx=1), _TensorFace(x)) # valid

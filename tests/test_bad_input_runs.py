@@ -8,7 +8,7 @@ torch = pytest.importorskip('torch')
 from fer_nbdev.losses import FocalLoss
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.runs import Checkpoint, atomic_save, fit_recipe, _locked
+from fer_nbdev.runs import Checkpoint, _atomic_save, fit_recipe, _locked
 from fer_nbdev.teachers import Distill, VoteHead
 from fer_nbdev.train import fer_learner
 from fastai.callback.core import Callback
@@ -111,9 +111,9 @@ def test_damaged_checkpoint(faces, tmp_path):
 JUNK = dict(
     empty=lambda p: p.write_bytes(b''),
     folder=lambda p: p.mkdir(),
-    list=lambda p: atomic_save([1,2], p),
-    missing=lambda p: atomic_save(dict(record={}, epoch=1), p),
-    object=lambda p: atomic_save(dict(record=FocalLoss()), p),
+    list=lambda p: _atomic_save([1,2], p),
+    missing=lambda p: _atomic_save(dict(record={}, epoch=1), p),
+    object=lambda p: _atomic_save(dict(record=FocalLoss()), p),
     other=lambda p: torch.save(dict(record={}, epoch=1), p), # without a digest
 )
 @pytest.mark.parametrize('what', JUNK)
@@ -214,19 +214,19 @@ def test_weights_cut_short(tmp_path):
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full on this system')
 def test_disk_full_keeps_the_old_checkpoint(tmp_path):
     path = tmp_path/'checkpoint.pt'
-    atomic_save(dict(a=1), path)
+    _atomic_save(dict(a=1), path)
     (tmp_path/'checkpoint.pt.part').symlink_to('/dev/full')
     message = 'not written .*No space left.*the one from before is kept'
-    with pytest.raises(OSError, match=message): atomic_save(dict(a=torch.zeros(10**6)), path)
+    with pytest.raises(OSError, match=message): _atomic_save(dict(a=torch.zeros(10**6)), path)
     assert torch.load(path)==dict(a=1)
 
 def test_read_only_folder_keeps_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path/'checkpoint.pt'
-    atomic_save(dict(a=1), path)
+    _atomic_save(dict(a=1), path)
     if os.geteuid()==0: # root may write anywhere: a folder in the way fails for everyone
         (tmp_path/'checkpoint.pt.part').mkdir()
     else: tmp_path.chmod(0o500)
     with pytest.raises(OSError, match='the one from before is kept'):
-        atomic_save(dict(a=2), path)
+        _atomic_save(dict(a=2), path)
     tmp_path.chmod(0o700)
     assert torch.load(path)==dict(a=1)

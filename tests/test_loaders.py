@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip('torch')
 pytest.importorskip('fastai')
 from fer_nbdev.core import EMOTIONS, FIVE, Faces
-from fer_nbdev.loaders import FaceDL, FaceData, face_dls
+from fer_nbdev.loaders import FaceDL, _FaceData, face_dls
 from fer_nbdev.synthetic import synthetic_faces
 from fer_nbdev.train import fer_learner
 
@@ -25,7 +25,7 @@ def test_sampler_balances(faces):
 
 
 def test_each_epoch_sees_each_face_once(faces):
-    data = FaceData(faces.images, np.arange(len(faces))%7, split_idx=0)
+    data = _FaceData(faces.images, np.arange(len(faces))%7, split_idx=0)
     dl = FaceDL(data, bs=50, shuffle=True)
     seen = torch.cat([dl.ix for _ in dl])
     assert sorted(seen.tolist())==list(range(len(faces)))

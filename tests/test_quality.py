@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fer_nbdev.core import Faces
 from fer_nbdev.files import phash
-from fer_nbdev.quality import clean_split, find_duplicates, find_leaks, near_pairs, pixel_hash, similarity
+from fer_nbdev.quality import clean_split, find_duplicates, find_leaks, near_pairs, _pixel_hash, similarity
 from fer_nbdev.synthetic import synthetic_faces
 
 COLUMNS = ['a', 'b', 'split_a', 'split_b', 'kind', 'distance', 'label_a', 'label_b']
@@ -119,4 +119,4 @@ def test_hashes_of_other_sizes():
 def test_pixel_hash_tells_single_pixels_apart():
     x = np.zeros((2, 48, 48), np.uint8)
     x[1, 47, 47] = 1
-    assert len(set(pixel_hash(x))) == 2
+    assert len(set(_pixel_hash(x))) == 2
