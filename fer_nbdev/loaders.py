@@ -53,7 +53,7 @@ class FaceData:
         self.size = tuple(self.images.shape[1:]) # (H, W)
     def __len__(self): return len(self.images)
 
-# %% ../nbs/10_loaders.ipynb #54ed386c
+# %% ../nbs/10_loaders.ipynb #96da45cb
 @patch
 def _rows(self:FaceData, i):
     labels = None if self.labels is None else self.labels[i]
@@ -65,7 +65,7 @@ def __getitem__(self:FaceData, i):
     x = TensorFace(self.images[i][None])
     return (x,) if self.labels is None else (x, TensorCategory(self.labels[i]))
 
-# %% ../nbs/10_loaders.ipynb #7e9af305
+# %% ../nbs/10_loaders.ipynb #5fe530b1
 @patch
 def decode(self:FaceData, b, full=True):
     "Class positions to class names"
@@ -99,14 +99,14 @@ class FaceDL(TfmdDL):
         super().__init__(dataset, bs=bs, **kwargs)
     def do_item(self, s): return 0 if s is None else s # its position is enough
 
-# %% ../nbs/10_loaders.ipynb #0855bde1
+# %% ../nbs/10_loaders.ipynb #f499af94
 @patch
 def do_batch(self:FaceDL, b):
     d,ix = self.dataset,torch.as_tensor(b)
     self.ix,x = ix,TensorFace(d.images.index_select(0, ix)[:,None])
     return (x,) if d.labels is None else (x, TensorCategory(d.labels[ix]))
 
-# %% ../nbs/10_loaders.ipynb #9d8c1ebf
+# %% ../nbs/10_loaders.ipynb #754b1413
 @patch
 def get_idxs(self:FaceDL):
     if self.weights is None or not self.shuffle: return super(FaceDL, self).get_idxs()
@@ -142,7 +142,7 @@ def _face_data(items, like=None): # `Faces`, uint8 array (N, H, W) or list of (H
                          "training; resize them")
     return FaceData(x, labels, vocab, split_idx=1)
 
-# %% ../nbs/10_loaders.ipynb #f08a6fa7
+# %% ../nbs/10_loaders.ipynb #70630b55
 @patch
 def new(self:FaceDL, dataset=None, cls=None, **kwargs):
     if dataset is None: kwargs.setdefault('weights', self.weights)
@@ -197,7 +197,7 @@ def _random_erase(
     box = rows[:,None,:,None].to(x.dtype)*columns[:,None,None,:] # 1 inside, 0 outside
     return x.lerp(torch.rand(n,1,1,1, device=dev, dtype=x.dtype), box)
 
-# %% ../nbs/10_loaders.ipynb #dbed62cb
+# %% ../nbs/10_loaders.ipynb #1fe1b7df
 def _on_share(x, p, change): # `change` applied to each face with probability `p`
     chosen = (torch.rand(len(x), device=x.device)<p).nonzero()[:,0]
     return x.index_copy(0, chosen, change(x[chosen])) if len(chosen) else x
@@ -214,7 +214,7 @@ def _random_noise(
         return (some+torch.randn_like(some)*strength).clamp_(0,1)
     return _on_share(x, p, change)
 
-# %% ../nbs/10_loaders.ipynb #a27e31bd
+# %% ../nbs/10_loaders.ipynb #ba11f8d1
 def _gaussian(size, sigma): # (N, 1, 1) widths -> (N, 1, size, size); each row sums to 1
     place = torch.arange(size, device=sigma.device)
     weights = torch.exp(-(place[:,None]-place)**2/(2*sigma**2))
@@ -300,7 +300,7 @@ class _ToFloat(Transform):
     order = 10
     def encodes(self, x:TensorFace): return TensorFace(x.as_subclass(Tensor).float()/255)
 
-# %% ../nbs/10_loaders.ipynb #3507bae9
+# %% ../nbs/10_loaders.ipynb #1a2b5d9b
 AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, light=.25, erase=.5)
 
 # %% ../nbs/10_loaders.ipynb #687548af
@@ -370,7 +370,7 @@ def _augment(settings):
         raise ValueError(f"augment={settings!r}: {e}; expected None or a dict of some of "
                          f"{sorted(AUGMENT)}") from None
 
-# %% ../nbs/10_loaders.ipynb #a6ceeb4e
+# %% ../nbs/10_loaders.ipynb #262cc85b
 def _vote_shares(votes): # counts (N, 10), or None -> float32 rows that sum to 1
     if votes is None: return None
     return (votes/np.maximum(votes.sum(1, keepdims=True), 1)).astype(np.float32)
