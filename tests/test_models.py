@@ -73,6 +73,12 @@ def test_saved_weights_are_the_same_bytes(tmp_path):
     assert load_weights(create_model('nano'), tmp_path/'0')['e']=='e'
 
 
+def test_weights_of_another_network(tmp_path):
+    save_weights(create_model('nano'), tmp_path/'a', 'nano')
+    with pytest.raises(ValueError, match="a: weights of 'nano' do not fit this model: "):
+        load_weights(create_model('small'), tmp_path/'a')
+
+
 def test_a_model_is_registered_in_one_line(monkeypatch):
     "`create_model`, `list_models` and the suggestion of a near name read one list"
     def tiny(n_classes=7, in_channels=1): return FaceNet(nn.Conv2d(in_channels,4,3), 4, n_classes)
