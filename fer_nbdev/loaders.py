@@ -301,12 +301,8 @@ class _ToFloat(Transform):
     def encodes(self, x:_TensorFace): return _TensorFace(x.as_subclass(Tensor).float()/255)
 
 # %% ../nbs/10_loaders.ipynb #1a2b5d9b
-<<<<<<< HEAD
 AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, light=.25, erase=.5,
                noise=.1, blur=1.5, lowres=.6, jpeg=15, degrade=.3)
-=======
-AUGMENT = dict(rotation=15., scale=.15, shift=.12, flip=.5, light=.25, erase=.5)
->>>>>>> w-p2-models
 
 # %% ../nbs/10_loaders.ipynb #687548af
 class Augment(Transform):
