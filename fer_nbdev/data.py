@@ -10,7 +10,7 @@ import hashlib, os, re
 from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
-from .core import EMOTIONS, Faces
+from .core import EMOTIONS, Faces, _printable
 from .files import (FileTree, _PICTURES, _load_fingerprints, _shown, _decode_faces,
                              _match_splits, _read_csv, _read_parquet, _read_votes)
 
@@ -248,5 +248,5 @@ def load_fer(
         from fer_nbdev.synthetic import synthetic_faces
         faces,notes = synthetic_faces(),['FER2013_PATH is not set: no photographs']
     if classes: faces = faces.with_classes(classes)
-    print(f"{faces!r}, {'; '.join(notes)}")
+    print(_printable(f"{faces!r}, {'; '.join(notes)}"))
     return faces

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 from fastcore.basics import patch
-from .core import COLORS, EMOJI, EMOTIONS, suggest
+from .core import COLORS, EMOJI, EMOTIONS, suggest, _printable
 from .drawing import draw_emoji
 from .detect import FaceBox, _regular_file, crop_face, find_faces, read_photo
 
@@ -117,11 +117,6 @@ class Predictor:
         self._cols = [self.all_classes.index(c) for c in self.classes]
 
 # %% ../nbs/18_predict.ipynb #4e6c1b06
-def _printable(text:str)->str:
-    "`text` for the terminal: a character that its encoding lacks is replaced by its name"
-    encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
-    return text.encode(encoding, 'namereplace').decode(encoding)
-
 @patch
 def __repr__(self:Predictor):
     flip = ', flip=True' if self.flip else ''
