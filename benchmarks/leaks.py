@@ -1,6 +1,6 @@
 """Copies of faces: recall by sort, before (a hash within 80 bits) and now, and what a search costs.
 
-    FER2013_PATH=... python benchmarks/leaks.py     (without it: drawn faces, as many as FER-2013 has)
+    FER2013_PATH=... python benchmarks/leaks.py     (without it: 35,887 drawn faces)
 
 Plants a copy of each sort of drawn people and of validation faces, in memory. Then searches all
 faces in a fresh process.
@@ -73,7 +73,8 @@ def main():
         if out.returncode: sys.exit(out.stderr)
         r = json.loads(out.stdout.splitlines()[-1])
         kinds = ', '.join(f"{k} {r.get(k, 0):,}" for k in ('exact', 'near', 'mirrored'))
-        print(f"find_{what}: {r['wall']:.0f} s, {r['cpu']:.0f} s of CPU, {r['peak']:.0f} MB; {kinds}")
+        cost = f"{r['wall']:.0f} s, {r['cpu']:.0f} s of CPU, {r['peak']:.0f} MB"
+        print(f"find_{what}: {cost}; {kinds}")
 
 
 if __name__ == '__main__': main()
