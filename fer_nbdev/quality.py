@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from concurrent.futures import ThreadPoolExecutor
 from fastcore.imports import IN_NOTEBOOK
+from functools import cache
 from importlib.resources import files
 from itertools import combinations, product
 from typing import NamedTuple
@@ -249,7 +250,8 @@ def _agreement(a, b, inside, radius, floor):
     r = mean(a*b)/np.sqrt((mean(a*a)+floor)*(mean(b*b)+floor))
     return float(np.median(r[inside]))
 
-# %% ../nbs/05_quality.ipynb #e56e4de6
+# %% ../nbs/05_quality.ipynb #ffa35e51
+@cache
 def _inner(n):
     "All pixels of an n x n image but two at each border"
     return np.pad(np.ones((n-4,n-4), bool), 2)
@@ -327,14 +329,14 @@ def similarity(
 # %% ../nbs/05_quality.ipynb #45047338
 _ALIKE = .88 # similarity from which two faces are copies
 
-def _near_pairs(images, sides, min_similarity):
+def _near_pairs(images, keys, sides, min_similarity):
     "Copies with other pixels between the two index arrays of each of `sides`, or within one"
     edges = np.empty((len(images),_SIDE**2,_DIRECTIONS), np.float16)
     _each(_edges, list(zip(images)), edges)
-    shown = images.std((1,2))>=2 # the others have no detail
+    shown = np.array([im.std()>=2 for im in images], bool) # the others have no detail
     features = _load_features()
     d = pd.concat([_best_views(features, edges, *(i[shown[i]] for i in s)) for s in sides])
-    d = d[(images[d.a]!=images[d.b]).any((1,2))]
+    d = d[keys[d.a]!=keys[d.b]]
     d['similarity'] = _agreements(images, d)
     d = d[d.similarity>=min_similarity].sort_values('similarity')
     d = d.drop_duplicates(['a','b'], keep='last')
@@ -354,7 +356,7 @@ def _pairs(faces, sides, min_similarity):
     "All copies between or within `sides`: a, b, kind, distance"
     keys = _pixel_hash(faces.images)
     exact = [_exact_pairs(keys, *s) for s in sides]
-    near = _near_pairs(_at_48(faces.images), sides, min_similarity)
+    near = _near_pairs(_at_48(faces.images), keys, sides, min_similarity)
     return pd.concat([*exact,near], ignore_index=True).drop_duplicates(['a','b'])
 
 # %% ../nbs/05_quality.ipynb #4dba9ae5

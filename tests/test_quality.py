@@ -1,119 +1,193 @@
-"The edges of finding duplicates: flat faces, empty splits, larger faces, order; the planted truth"
+"The edges of finding copies: flat faces, empty splits, larger faces, order, and planted truth"
 import cv2
 import numpy as np
 import pytest
 from fer_nbdev.core import Faces
-from fer_nbdev.files import phash
-from fer_nbdev.quality import clean_split, find_duplicates, find_leaks, near_pairs, _pixel_hash, similarity
+from fer_nbdev.files import _pixel_hash
+from fer_nbdev.quality import _plant_copies, _scores
+from fer_nbdev.quality import clean_split, find_duplicates, find_leaks, similarity
 from fer_nbdev.synthetic import synthetic_faces
 
 COLUMNS = ['a', 'b', 'split_a', 'split_b', 'kind', 'distance', 'label_a', 'label_b']
 
 
 @pytest.fixture(scope='module')
-def drawn(): return synthetic_faces(600, duplicates=.1, random_state=3)
+def drawn(): return synthetic_faces(300, duplicates=.2, random_state=3)
+
+
+@pytest.fixture(scope='module')
+def leaks(drawn): return find_leaks(drawn)
+
+
+@pytest.fixture(scope='module')
+def duplicates(drawn): return find_duplicates(drawn)
+
+
+@pytest.fixture(scope='module')
+def people():
+    "Drawn faces of 80 different people"
+    f = synthetic_faces(800, duplicates=0, random_state=4)
+    return f.images[f.info.identity.drop_duplicates().index[:80]]
+
+
+@pytest.fixture(scope='module')
+def planted(people):
+    "Each of the 80 with a copy of each of the 21 sorts, and what was found among them"
+    f = _plant_copies(people, 1)
+    return f, find_leaks(f)
 
 
 def source(f): return np.where(f.info.duplicate_of >= 0, f.info.duplicate_of, np.arange(len(f)))
 
 
-def test_planted_leaks_are_found_and_hardly_another(drawn):
-    d, s = find_leaks(drawn), source(drawn)
-    met = set(zip(d.a, d.b))
-    planted = [(min(i, s[i]), max(i, s[i])) for i in range(len(drawn))
-               if s[i] != i and drawn.split[i] != drawn.split[s[i]]]
-    assert len(planted) > 10
-    assert np.mean([p in met for p in planted]) >= .95
-    assert np.mean(s[d.a] == s[d.b]) >= .95
+def pairs(d): return set(map(frozenset, zip(d.a, d.b)))
 
 
-def test_columns_and_order(drawn):
-    d = find_leaks(drawn)
+def test_copies_of_each_sort_are_found(planted):
+    recall, _ = _scores(*planted)
+    assert len(recall) == 21  # six changes, and fifteen pairs of them
+    assert recall.mean() >= .98, recall
+    assert recall.min() >= .93, recall  # 80 copies each: .97 less two standard errors
+
+
+def test_hardly_a_pair_was_not_planted(planted):
+    _, precision = _scores(*planted)
+    assert precision >= .98
+
+
+def test_mirrored_copies_are_called_so(planted):
+    f, d = planted
+    copy, mirrored = f.info['sort'].str.contains('mirror')[d.a].to_numpy(), d.kind == 'mirrored'
+    assert (copy == mirrored).mean() > .99
+    assert set(d.kind) == {'near', 'mirrored'}
+
+
+def test_planted_leaks_are_found_and_hardly_another(drawn, leaks):
+    s = source(drawn)
+    across = [i for i in range(len(s)) if s[i] != i and drawn.split[i] != drawn.split[s[i]]]
+    assert len(across) > 10
+    assert np.mean([frozenset((i, s[i])) in pairs(leaks) for i in across]) >= .97
+    assert np.mean(s[leaks.a] == s[leaks.b]) >= .95
+
+
+def test_columns_and_order(drawn, leaks):
     rank = dict(train=0, valid=1, test=2)
-    assert list(d) == COLUMNS
-    assert (d.split_a.map(rank) < d.split_b.map(rank)).all()
-    assert (d.distance[d.kind == 'exact'] == 0).all() and d.kind.isin(['exact', 'near']).all()
-    assert (drawn.labels[d.a] == d.label_a).all() and (drawn.split[d.b] == d.split_b).all()
-    assert not d.duplicated(['a', 'b']).any()
+    assert list(leaks) == COLUMNS
+    assert (leaks.split_a.map(rank) < leaks.split_b.map(rank)).all()
+    assert (leaks.distance[leaks.kind == 'exact'] == 0).all()
+    assert leaks.distance.between(0, 1).all()
+    assert leaks.kind.isin(['exact', 'near', 'mirrored']).all()
+    assert (drawn.labels[leaks.a] == leaks.label_a).all()
+    assert (drawn.split[leaks.b] == leaks.split_b).all()
+    assert not leaks.duplicated(['a', 'b']).any()
 
 
-def test_leaks_are_the_duplicates_across_splits(drawn):
-    d = find_duplicates(drawn)
-    across = d[d.split_a != d.split_b]
-    leaks = find_leaks(drawn)
-    pairs, leaked = (set(map(frozenset, zip(d.a, d.b))) for d in (across, leaks))
-    assert pairs == leaked
+def test_leaks_are_the_duplicates_across_splits(leaks, duplicates):
+    across = duplicates[duplicates.split_a != duplicates.split_b]
+    assert (duplicates.a < duplicates.b).all()
+    assert pairs(across) == pairs(leaks)
 
 
-def test_order_of_the_faces_does_not_matter(drawn):
+def test_order_of_the_faces_does_not_matter(drawn, leaks):
     p = np.random.default_rng(0).permutation(len(drawn))
-    d, e = find_leaks(drawn), find_leaks(drawn[p])
-    assert set(map(frozenset, zip(d.a, d.b))) == set(map(frozenset, zip(p[e.a], p[e.b])))
+    d = find_leaks(drawn[p])
+    assert set(map(frozenset, zip(p[d.a], p[d.b]))) == pairs(leaks)
+    assert (drawn[p].split[d.a] == d.split_a).all()
 
 
-def test_clean_split_keeps_the_test_set_and_cleans_train(drawn):
+def test_a_pair_does_not_depend_on_other_faces(drawn, leaks):
+    used = np.union1d(leaks.a, leaks.b)
+    d = find_leaks(drawn[used])
+    assert set(map(frozenset, zip(used[d.a], used[d.b]))) == pairs(leaks)
+
+
+def test_clean_split_keeps_valid_and_test_and_cleans_train(drawn, leaks):
     c = clean_split(drawn)
     for s in ('valid', 'test'): assert c.subset(s).fingerprint == drawn.subset(s).fingerprint
     assert not (find_leaks(c).split_a == 'train').any()
     assert len(c) < len(drawn) and c.masks is not None and len(c.info) == len(c)
     assert clean_split(c).fingerprint == c.fingerprint
+    assert clean_split(drawn, leaks=leaks).fingerprint == c.fingerprint
+
+
+def test_a_higher_similarity_finds_fewer(drawn, leaks):
+    strict = find_leaks(drawn, min_similarity=.985)
+    assert len(strict) < len(leaks) and pairs(strict) < pairs(leaks)
+    assert (strict.distance <= .015+1e-9).all()
 
 
 def test_flat_faces_are_exact_duplicates_only():
-    x = np.stack([np.full((48, 48), grey, np.uint8) for grey in (0, 0, 255, 1)])
+    x = np.zeros((4, 48, 48), np.uint8)
+    x[2] = 255
+    x[3] = 1
     d = find_leaks(Faces(x, [0]*4, ['train', 'test', 'test', 'valid']))
     assert d[['a', 'b', 'kind']].values.tolist() == [[0, 1, 'exact']]
 
 
 @pytest.mark.parametrize('splits', [['train'], ['test'], ['valid', 'test']])
-def test_without_a_train_or_a_test_set(drawn, splits):
+def test_without_a_train_or_anything_held_out(drawn, splits):
     f = drawn[np.isin(drawn.split, splits)]
     assert clean_split(f).fingerprint == f.fingerprint
     assert list(find_leaks(f)) == COLUMNS
 
 
-def test_no_face_at_all(drawn):
-    f = drawn[np.zeros(len(drawn), bool)]
-    assert len(find_leaks(f)) == len(find_duplicates(f)) == len(clean_split(f)) == 0
+@pytest.mark.parametrize('n', [0, 1])
+def test_hardly_a_face_at_all(drawn, n):
+    f = drawn[np.arange(n)]
+    assert len(find_leaks(f)) == len(find_duplicates(f)) == 0
+    assert len(clean_split(f)) == n
 
 
-def test_one_face_with_duplicates_in_both(drawn):
-    im = drawn.images[0]
+def test_one_photograph_in_every_split(people):
+    im = people[0]
     near = np.clip(im.astype(int)+5, 0, 255).astype(np.uint8)
-    split = ['train', 'train', 'valid', 'test']
-    d = find_leaks(Faces(np.stack([im, near, im, near]), [0, 1, 2, 0], split))
+    splits = ['train', 'train', 'valid', 'test', 'test']
+    d = find_leaks(Faces(np.stack([im, near, im, near, im[:, ::-1]]), [0, 1, 2, 0, 0], splits))
     assert d[['a', 'b', 'kind']].values.tolist() == [
-        [0, 2, 'exact'], [0, 3, 'near'], [1, 2, 'near'], [1, 3, 'exact'], [2, 3, 'near']]
+        [0, 2, 'exact'], [0, 3, 'near'], [0, 4, 'mirrored'],
+        [1, 2, 'near'], [1, 3, 'exact'], [1, 4, 'mirrored'],
+        [2, 3, 'near'], [2, 4, 'mirrored']]
 
 
-def test_larger_faces(drawn):
-    x = np.stack([cv2.resize(im, (96, 96), interpolation=cv2.INTER_CUBIC)
-                  for im in drawn.images[:40]])
-    d = find_leaks(Faces(np.concatenate([x, x[:3]]), [0]*43, ['train']*40+['test']*3))
-    assert {(0, 40), (1, 41), (2, 42)} <= set(zip(d.a, d.b))
+def test_larger_faces(people):
+    x = np.stack([cv2.resize(im, (96, 96), interpolation=cv2.INTER_CUBIC) for im in people[:40]])
+    mirrored = x[:3, :, ::-1]
+    splits = ['train']*40+['test']*6
+    d = find_leaks(Faces(np.concatenate([x, x[:3], mirrored]), [0]*46, splits))
+    expected = {(i, 40+i): 'exact' for i in range(3)} | {(i, 43+i): 'mirrored' for i in range(3)}
+    assert dict(zip(zip(d.a, d.b), d.kind)) == expected
 
 
-@pytest.mark.parametrize('change', ['jpg', 'light', 'shift', 'crop', 'turn', 'blur'])
-def test_what_duplicates_survive(change):
-    im = synthetic_faces(10, difficulty=0).images[1] # no noise, which no resampling keeps
-    def warp(deg, scale):
-        m = cv2.getRotationMatrix2D((24, 24), deg, scale)
-        return cv2.warpAffine(im, m, (48, 48), borderMode=cv2.BORDER_REFLECT)
-
-    def jpg(): return cv2.imencode('.jpg', im, [cv2.IMWRITE_JPEG_QUALITY, 75])[1]
-
-    other = dict(jpg=lambda: cv2.imdecode(jpg(), 0), light=lambda: (im*.7+20).astype(np.uint8),
-                 shift=lambda: np.roll(im, 2, 1), crop=lambda: warp(0, 1.06),
-                 turn=lambda: warp(3, 1), blur=lambda: cv2.GaussianBlur(im, (0, 0), .6))[change]()
-    assert similarity(im, other) >= .8 and similarity(other, im) >= .8
+def turned(im, degrees, scale):
+    M = cv2.getRotationMatrix2D((24, 24), degrees, scale)
+    return cv2.warpAffine(im, M, (48, 48), borderMode=cv2.BORDER_REFLECT)
 
 
-def test_hashes_of_other_sizes():
-    x = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
-    for size in (8, 12, 16, 24):
-        h = phash(x, size)
-        a, b, d = near_pairs(h, h, size*size)
-        assert len(a) == 25 and (d == (h[a] != h[b]).sum((1, 2))).all()
+def saved_again(im):
+    return cv2.imdecode(cv2.imencode('.jpg', im, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], 0)
+
+
+CHANGES = dict(jpeg=saved_again, light=lambda im: (im*.7+20).astype(np.uint8),
+               shift=lambda im: np.roll(im, 4, 1), crop=lambda im: turned(im, 0, 1.3),
+               turn=lambda im: turned(im, 10, 1), blur=lambda im: cv2.GaussianBlur(im, (0, 0), .6),
+               mirror=lambda im: im[:, ::-1].copy())
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_what_a_copy_survives(change):
+    im = synthetic_faces(10, difficulty=0).images[1]  # no noise: resampling would remove it
+    other = CHANGES[change](im)
+    assert similarity(im, other) >= .88 and similarity(other, im) >= .88
+
+
+def test_faces_of_two_people_are_not_alike(people):
+    assert max(similarity(people[0], other) for other in people[1:12]) < .8
+
+
+def test_planted_copies_are_the_same_for_the_same_seed(people):
+    a, b, c = (_plant_copies(people[:2], seed) for seed in (0, 0, 1))
+    assert a.fingerprint == b.fingerprint != c.fingerprint
+    assert (a.info.copy_of[a.split == 'test'] == [0, 1]).all() and len(a) == 2*22
 
 
 def test_pixel_hash_tells_single_pixels_apart():

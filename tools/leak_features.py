@@ -1,4 +1,4 @@
-"""Make fer_nbdev/assets/leak_features.npz: what `find_leaks` looks at first (weights only, no pictures).
+"""Make fer_nbdev/assets/leak_features.npz: what `find_leaks` looks at first; no pictures.
 
     python tools/leak_features.py PATH_TO_FER2013
 
