@@ -245,7 +245,8 @@ def _check_settings(recipe):
     known = sorted({*_RUN,*learner}-{'faces','seed','device','path','kwargs'})
     for k in recipe:
         if k in known: continue
-        raise ValueError(f"unknown setting '{k}' in the recipe{suggest(k, known)}. Known: {known}")
+        raise ValueError(f"unknown setting '{k}' in the recipe, expected one of {known}"
+                         f"{suggest(k, known)}")
     for k in ('model','epochs','lr','schedule'):
         if k not in recipe: raise ValueError(f"the recipe lacks '{k}'")
 
@@ -269,8 +270,8 @@ def get_recipe(
     "A copy of a recipe with `changes`; a ValueError for what no run can do"
     if not isinstance(name, dict):
         if name not in list(RECIPES):
-            raise ValueError(f"unknown recipe {name!r}{suggest(name, RECIPES)}. There are "
-                             f"{list(RECIPES)}")
+            raise ValueError(f"unknown recipe {name!r}, expected one of {list(RECIPES)}"
+                             f"{suggest(name, RECIPES)}")
         name = RECIPES[name]
     recipe = {**name, **changes}
     _check_settings(recipe)

@@ -35,7 +35,7 @@ TABLE = {
     'no teacher': (lambda f: Distill([]), "0 teachers with a weight of 0.7"),
     'misspelt setting': (
         lambda f: run(f, epoch=3),
-        "unknown setting 'epoch' in the recipe; did you mean 'epochs'?"),
+        "; did you mean 'epochs'?"),
     'a loss that is no name': (lambda f: run(f, loss=FocalLoss()), "such as loss='focal'"),
     'recipe without epochs': (
         lambda f: run(f, dict(model='nano', lr=1e-3, schedule='flat')),

@@ -36,7 +36,7 @@ TABLE = {
     'unknown loss': (lambda f: fer_learner(f, loss='focl'), "; did you mean 'focal'?"),
     'unknown recipe': (
         lambda f: get_recipe('smal'),
-        "unknown recipe 'smal'; did you mean 'small'?"),
+        "; did you mean 'small'?"),
     'unknown weights': (
         lambda f: create_model('nano', weights='fre'),
         "expected None, 'fer' or 'imagenet'"),
