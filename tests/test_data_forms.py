@@ -397,6 +397,7 @@ def test_a_path_prints_on_any_terminal(tmp_path, faces):
     (folder/'fer2013.csv').write_bytes(csv(faces[:20]))
     code = 'import sys; from fer_nbdev.data import load_fer; print(len(load_fer(sys.argv[1])))'
     env = dict(os.environ, PYTHONIOENCODING='ascii')
-    r = subprocess.run([sys.executable, '-c', code, folder], env=env, capture_output=True, text=True)
+    r = subprocess.run([sys.executable, '-c', code, folder], env=env, capture_output=True,
+                       text=True)
     assert r.returncode == 0, r.stderr
     assert 'GRINNING FACE' in r.stdout and r.stdout.splitlines()[-1] == '20'
