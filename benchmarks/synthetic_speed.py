@@ -1,4 +1,7 @@
-"Drawn faces a second on one core, with masks, twins and label errors. Run: python benchmarks/synthetic_speed.py"
+"""Drawn faces a second on one core, with masks, duplicates and label errors
+
+Run: python benchmarks/synthetic_speed.py
+"""
 import os
 for k in ('OMP_NUM_THREADS','OPENBLAS_NUM_THREADS','MKL_NUM_THREADS'): os.environ[k] = '1'
 import time
@@ -7,7 +10,8 @@ from fer_nbdev.synthetic import synthetic_faces
 
 cv2.setNumThreads(1)
 synthetic_faces(100)
-print('| faces | CPU seconds | faces a CPU second | faces a second by the clock |\n|---|---|---|---|')
+print('| faces | CPU seconds | faces a CPU second | faces a second by the clock |')
+print('|---|---|---|---|')
 for n in (2000,10000):
     runs = []
     for _ in range(3):

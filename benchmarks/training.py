@@ -5,7 +5,7 @@
 1. Augmented batches from memory, as `face_dls` makes them, beside fastai's from PNG files with
    `aug_transforms`.
 2. A training step of `small` with loading and augmentation, beside the same step on one constant
-   batch.
+   batch; and the share of such a step that files or memory would take.
 3. The moving average of `EMA`, on PyTorch's `AveragedModel`, beside the step that it follows, and
    beside one bare `torch._foreach_lerp_` over the same weights.
 
@@ -84,8 +84,9 @@ def loading():
     row('from memory, face_dls', f'{a:.3f}', f'{1000/a:,.0f}')
     row('from PNG files, fastai with aug_transforms', f'{b:.3f}', f'{1000/b:,.0f}')
     print(f"ratio, median of the rounds' own: {median(q/p for p,q in times):.1f}\n")
+    return dict(memory=a, files=b)
 
-def training_step():
+def training_step(load):
     learn = fer_learner(faces, 'small', bs=BS, device='cpu', seed=0)
     learn.create_opt()
     learn.opt.set_hypers(lr=1e-3)
@@ -100,7 +101,10 @@ def training_step():
     row('training step of small, batch of 128', 'CPU ms / step')
     row('with loading and augmentation', f'{1000*a:.1f}')
     row('one constant batch', f'{1000*b:.1f}')
-    print(f"ratio, median of the rounds' own: {median(p/q for p,q in pairs):.3f}\n")
+    print(f"ratio, median of the rounds' own: {median(p/q for p,q in pairs):.3f}")
+    shares = {k: 100*v*BS/1000/b for k,v in load.items()}
+    said = "from memory {memory:.1f} %, from files {files:.1f} %".format(**shares)
+    print(f"loading as a share of such a step: {said}\n")
     return learn,b
 
 def averaging(learn, step):
@@ -118,5 +122,4 @@ def averaging(learn, step):
     for name,t in (('EMA, on AveragedModel',a), ('torch._foreach_lerp_',b)):
         row(name, f'{1000*t:.2f}', f'{100*t/step:.2f}')
 
-loading()
-averaging(*training_step())
+averaging(*training_step(loading()))

@@ -6,9 +6,22 @@ import re
 import sys
 
 import pypandoc
-from render import HERE, NBS, ROOT, options, text
+from render import CFG, HERE, NBS, ROOT, SITE, options, text
 
 CALLOUT = re.compile(r'^::: ?\{\.callout-(\w+)[^}]*\}\n(.*?)\n:::$', re.M | re.S)
+
+
+def badges():
+    "Pictures from elsewhere, so only GitHub shows them: the site has nothing from another host"
+    def badge(name, picture, link): return f'[![{name}]({picture})]({link})'
+    def flow(name):
+        page = f'{CFG.git_url}/actions/workflows/{name}.yaml'
+        return badge(name, f'{page}/badge.svg', page)
+    def shield(name, said, link):
+        return badge(name, f'https://img.shields.io/badge/{name}-{said}-blue.svg', link)
+    return '\n'.join([flow('test'), flow('docs'), shield('site', 'read', SITE),
+                      shield('licence', 'Apache_2.0', 'LICENSE'),
+                      shield('python', f'{CFG.min_python}_or_newer', 'settings.ini')])
 
 
 def from_root(md):
@@ -48,6 +61,7 @@ def readme():
         if c['cell_type'] == 'raw' or re.search(r'^#\|\s*hide\s*$', source, re.M): continue
         if c['cell_type'] == 'markdown':
             parts.append(from_root(CALLOUT.sub(callout, source).strip()))
+            if len(parts) == 2: parts.append(badges())
             continue
         opts, code = options(source)
         if code and opts.get('echo') is not False: parts.append(f'```python\n{code}\n```')

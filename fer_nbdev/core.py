@@ -210,6 +210,12 @@ def fingerprint(self:Faces): # 12 hexadecimal digits
     h.update(','.join(self.classes).encode())
     return h.hexdigest()[:12]
 
+# %% ../nbs/01_core.ipynb #19a4f443
+def _printable(text:str)->str:
+    "`text` for the terminal: a character that its encoding lacks is replaced by its name"
+    encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
+    return text.encode(encoding, 'namereplace').decode(encoding)
+
 # %% ../nbs/01_core.ipynb #94113803
 def require(
     extra:str, # The extra of settings.ini that brings them: 'train', 'track', 'app', 'batch', 'dev'

@@ -10,9 +10,9 @@ import hashlib, os, re
 from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
-from .core import EMOTIONS, Faces
-from .files import (FileTree, _PICTURES, _load_fingerprints, _shown, decode_faces,
-                             match_splits, read_csv, read_parquet, read_votes)
+from .core import EMOTIONS, Faces, _printable
+from .files import (FileTree, _PICTURES, _load_fingerprints, _shown, _decode_faces,
+                             _match_splits, _read_csv, _read_parquet, _read_votes)
 
 # %% ../nbs/03_data.ipynb #148d5961
 SPLITS = dict(Training='train', PublicTest='valid', PrivateTest='test')
@@ -35,11 +35,12 @@ _LIMITS = dict(csv=1<<30, votes=1<<26, parquet=1<<28, picture=1<<25) # bytes
 
 def _title(n, path): return 'FER-2013' if n==35887 else f'faces of {Path(path).name}'
 
+# %% ../nbs/03_data.ipynb #eedc4b7f
 def _from_csv(tree, names):
     "Faces from Kaggle's csv, with the votes of FER+ if they lie beside it"
     name, = names
     with tree.open(name, _LIMITS['csv']) as f:
-        images,labels,usage = read_csv(f, tree.where(name), EMOTIONS, SPLITS)
+        images,labels,usage = _read_csv(f, tree.where(name), EMOTIONS, SPLITS)
     votes,not_a_face,notes = None,False,[]
     if usage:
         split = np.array([SPLITS[u] for u in usage])
@@ -61,7 +62,7 @@ def _votes_beside(tree, usage):
     if tree.single and (tree.path/'fer2013new.csv').exists(): name = 'fer2013new.csv'
     if name is None: return None,False,[]
     data = tree.read(name, _LIMITS['votes'])
-    votes,named = read_votes(data, tree.where(name), usage, VOTES)
+    votes,named = _read_votes(data, tree.where(name), usage, VOTES)
     return votes, (votes[:,VOTES.index('NF')]==10)|~named, ["with the votes of FER+"]
 
 # %% ../nbs/03_data.ipynb #d0f6dcb0
@@ -81,43 +82,50 @@ def _split_off_valid(
 _SPLIT_OF = dict(training='train', train='train', publictest='valid', valid='valid', val='valid',
                  validation='valid', privatetest='test', test='test')
 
-def _place(tree, name): # -> split, and label as a position in `EMOTIONS`
+def _split_in(tree, name): # The split that a picture's folders name
     parts = PurePosixPath(name).parts
-    split = _SPLIT_OF.get(parts[-3].lower()) if len(parts)>2 else None
-    if split is None:
-        raise ValueError(f"{tree.where(name)}: not in a folder of a split and a class. "
-                         "Expected e.g. train/angry/1.png or PublicTest/Happy/1.png")
-    emotion = match_emotion(parts[-2])
-    if emotion is None:
-        raise ValueError(f"{tree.where(str(PurePosixPath(name).parent))}: unknown class "
-                         f"'{_shown(parts[-2])}'. Expected one of {', '.join(EMOTIONS)}: "
-                         "rename the folder, or move it away")
-    return split,EMOTIONS.index(emotion)
+    if len(parts)>2 and parts[-3].lower() in _SPLIT_OF: return _SPLIT_OF[parts[-3].lower()]
+    raise ValueError(f"{tree.where(name)}: not in a folder of a split and a class. "
+                     "Expected e.g. train/angry/1.png or PublicTest/Happy/1.png")
+
+# %% ../nbs/03_data.ipynb #aa626539
+def _label_in(tree, name): # The label that a picture's folder names, as a position in `EMOTIONS`
+    folder = PurePosixPath(name).parent
+    emotion = match_emotion(folder.name)
+    if emotion is not None: return EMOTIONS.index(emotion)
+    raise ValueError(f"{tree.where(str(folder))}: unknown class '{_shown(folder.name)}'. "
+                     f"Expected one of {', '.join(EMOTIONS)}: rename the folder, or move it away")
 
 # %% ../nbs/03_data.ipynb #5486f993
+def _some(names): # A short list of names
+    return ', '.join(_shown(n) for n in names[:3])+' ...'*(len(names)>3) or 'nothing'
+
+def _class_folders(tree): # Folders of a split and a class, whatever is in them
+    parents = (PurePosixPath(n).parent for n in tree.names)
+    folders = {*map(PurePosixPath, tree.folders), *parents}
+    return sorted(f for f in folders if len(f.parts)>1 and f.parts[-2].lower() in _SPLIT_OF
+                  and match_emotion(f.name))
+
+# %% ../nbs/03_data.ipynb #51659597
 def _check_classes(tree, pictures):
     "Refuse a folder of a class without a picture that can be read"
     full = {PurePosixPath(n).parent for n in pictures}
-    for folder in sorted({*map(PurePosixPath, tree.folders),
-                          *(PurePosixPath(n).parent for n in tree.names)}-full):
-        if len(folder.parts)<2 or folder.parts[-2].lower() not in _SPLIT_OF: continue
-        if match_emotion(folder.name) is None: continue
+    for folder in _class_folders(tree):
+        if folder in full: continue
         inside = [n for n in tree.names if PurePosixPath(n).parent==folder]
         raise ValueError(f"{tree.where(str(folder))}: no picture that can be read, found "
                          f"{_some(inside)}. Convert its pictures to png, or remove the folder")
-
-def _some(names): # A short list of names
-    return ', '.join(_shown(n) for n in names[:3])+' ...'*(len(names)>3) or 'nothing'
 
 # %% ../nbs/03_data.ipynb #487583f7
 def _split_test(images, labels):
     "'valid' or 'test' for each picture of a mixed `test/`; None if these are not FER-2013's"
     if len(images)!=7178: return None
-    got = match_splits(images, labels, _load_fingerprints())
+    got = _match_splits(images, labels, _load_fingerprints())
     known = np.array([g is not None for g in got])
     # a stray picture that was changed beyond recognition counts as `test`
     return np.where(known, got, 'test').astype(str) if known.mean()>.98 else None
 
+# %% ../nbs/03_data.ipynb #6c1ad8bb
 def _complete_splits(images, labels, split):
     "`split` with a validation set, found within `test/` or drawn from `train`, and notes"
     train,test = (np.flatnonzero(split==s) for s in ('train','test'))
@@ -132,20 +140,20 @@ def _complete_splits(images, labels, split):
                   "`valid`, the same share of each class, seed 0"]
 
 # %% ../nbs/03_data.ipynb #30f38d5b
-def _order(place, name): # Sorts by split, then by the numbers in the name
+def _order(split, name): # Sorts by split, then by the numbers in the name
     parts = re.split(r'(\d+)', PurePosixPath(name).stem)
     numbers = [int(s) if i%2 else s for i,s in enumerate(parts)]
-    return ('train','valid','test').index(place[0]),numbers,name
+    return ('train','valid','test').index(split),numbers,name
 
+# %% ../nbs/03_data.ipynb #9a97e304
 def _from_folders(tree, names):
     "Faces from pictures in folders of splits and classes"
     _check_classes(tree, names)
-    place = {n: _place(tree, n) for n in names}
-    images,notes = decode_faces((tree.where(n), tree.read(n, _LIMITS['picture'])) for n in names)
-    order = sorted(range(len(names)), key=lambda i: _order(place[names[i]], names[i]))
-    images,names = images[order],[names[i] for i in order]
-    split,labels = (np.array(c) for c in zip(*(place[n] for n in names)))
-    split,more = _complete_splits(images, labels, split)
+    splits,labels = (np.array([f(tree, n) for n in names]) for f in (_split_in, _label_in))
+    images,notes = _decode_faces((tree.where(n), tree.read(n, _LIMITS['picture'])) for n in names)
+    order = sorted(range(len(names)), key=lambda i: _order(splits[i], names[i]))
+    images,labels,names = images[order],labels[order],[names[i] for i in order]
+    split,more = _complete_splits(images, labels, splits[order])
     info = pd.DataFrame(dict(row=np.arange(len(names)), not_a_face=False, file=names))
     return Faces(images, labels, split, info=info, name=_title(len(names), tree.path)), notes+more
 
@@ -157,7 +165,7 @@ def _parquet_parts(tree, names):
         data,where = tree.read(n, _LIMITS['parquet']),tree.where(n)
         first = seen.setdefault(hashlib.sha256(data).digest(), where)
         if first!=where: raise ValueError(f"{where}: a copy of {first}. Move one of them away")
-        parts[where] = read_parquet(data, where, EMOTIONS, SPLITS, [f'ferplus_{v}' for v in VOTES])
+        parts[where] = _read_parquet(data, where, EMOTIONS, SPLITS, [f'ferplus_{v}' for v in VOTES])
     first,*others = parts
     for o in others:
         differ = set(parts[first])^set(parts[o])
@@ -166,6 +174,7 @@ def _parquet_parts(tree, names):
                              "Parts of one data set have the same columns")
     return parts
 
+# %% ../nbs/03_data.ipynb #b91a0e3c
 def _check_rows(rows, at):
     "Each `row` once; `at` says in which file"
     first = {}
@@ -183,7 +192,7 @@ def _from_parquet(tree, names):
     at = [(w,i) for w,p in parts.items() for i in range(len(p['usage']))]
     row = np.array(cols.get('row', range(len(at))))
     _check_rows(row, at)
-    images,notes = decode_faces((f'{w} image {i}', b) for (w,i),b in zip(at, cols['image']))
+    images,notes = _decode_faces((f'{w} image {i}', b) for (w,i),b in zip(at, cols['image']))
     votes = np.array(cols['votes']) if 'votes' in cols else None
     not_a_face = cols.get('blurred', False if votes is None else votes[:,VOTES.index('NF')]==10)
     split = np.array([SPLITS[u] for u in cols['usage']])
@@ -201,6 +210,7 @@ def _named_csv(names): # The best of Kaggle's csv
 def _ending(*endings): return lambda names: [n for n in names if n.lower().endswith(endings)]
 def _any_csv(names): return [n for n in _ending('.csv')(names) if not _is_votes(n)][:1]
 
+# %% ../nbs/03_data.ipynb #e10144ac
 _FORMS = (
     (_named_csv, _from_csv),
     (_ending('.parquet'), _from_parquet),
@@ -238,5 +248,5 @@ def load_fer(
         from fer_nbdev.synthetic import synthetic_faces
         faces,notes = synthetic_faces(),['FER2013_PATH is not set: no photographs']
     if classes: faces = faces.with_classes(classes)
-    print(f"{faces!r}, {'; '.join(notes)}")
+    print(_printable(f"{faces!r}, {'; '.join(notes)}"))
     return faces

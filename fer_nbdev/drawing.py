@@ -77,12 +77,12 @@ def _frown(pen):
 
 def _straight(pen): pen.line([(.34,.7),(.66,.7)])
 
-# %% ../nbs/90_drawing.ipynb #bd2ff8af
+# %% ../nbs/90_drawing.ipynb #af1a9b06
 def _snarl(pen):
     pen.area(_crescent((.77,-.13), (.79,-.03), .2))
     pen.area(_crescent((.75,-.07), (.76,-.02), .15), _WHITE)
 
-def _chatter(pen):
+def _grimace(pen):
     pen.area(_crescent((.71,-.05), (.77,.02), .2))
     pen.area(_crescent((.70,-.035), (.73,-.025), .17), _WHITE)
 
@@ -117,9 +117,9 @@ def _eye(pen, emotion, side):
         pen.line([(x-side*.07,.44),(x+side*.06,.47)], .04)
     else: pen.disc(x, .43, .052, .068)
 
-# %% ../nbs/90_drawing.ipynb #d2ff0849
-_SKIN = dict(angry=(240,122,72), disgust=(158,198,84), fear=(176,200,240)) # others: yellow
-_MOUTHS = dict(angry=_snarl, disgust=_tongue, fear=_chatter, happy=_smile, sad=_frown,
+# %% ../nbs/90_drawing.ipynb #9e02e710
+_SKIN = dict(angry=(240,122,72), disgust=(158,198,84), fear=(176,200,240))
+_MOUTHS = dict(angry=_snarl, disgust=_tongue, fear=_grimace, happy=_smile, sad=_frown,
     surprise=_gape, neutral=_straight)
 
 # %% ../nbs/90_drawing.ipynb #0f352b53

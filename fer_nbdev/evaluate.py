@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'classification_metrics', 'bootstrap_ci', 'calibration_floor', 'metrics_table', 'mcnemar_midp',
-           'paired_table', 'per_class', 'plot_confusion', 'plot_reliability', 'report', 'metrics_record',
-           'record_metrics', 'majority_baseline', 'eigenface_baseline']
+           'paired_table', 'per_class', 'plot_confusion', 'plot_reliability', 'report', 'record_metrics',
+           'majority_baseline', 'eigenface_baseline']
 
 # %% ../nbs/06_evaluate.ipynb #cc0ed7ce
 import json, os, warnings
@@ -443,7 +443,7 @@ def report(
     plt.show()
 
 # %% ../nbs/06_evaluate.ipynb #58067302
-def metrics_record(
+def _metrics_record(
     y_true, # Labels (N,)
     y_prob, # Probabilities (N, n_classes)
     classes=None, # Class names
@@ -464,7 +464,7 @@ def record_metrics(
     "`metrics_table`, also added as a line of json to the file that the variable FER_METRICS names"
     path = os.environ.get('FER_METRICS')
     if path:
-        metrics = metrics_record(faces.labels, y_prob, faces.classes, **kw)
+        metrics = _metrics_record(faces.labels, y_prob, faces.classes, **kw)
         data = f"{faces.name}, {'+'.join(np.unique(faces.split))}"
         line = dict(name=name, role=role, data=data, n=len(faces), metrics=metrics)
         with open(path, 'a', encoding='utf-8') as f: f.write(json.dumps(line)+'\n')

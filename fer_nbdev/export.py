@@ -71,6 +71,7 @@ def _check_names(classes:tuple, n:int):
 # %% ../nbs/16_export.ipynb #7d3ae7d5
 def _pixels(n:int): return np.random.default_rng(0).integers(0, 256, (n,48,48), dtype=np.uint8)
 
+# %% ../nbs/16_export.ipynb #e80dceed
 def parity(
     model:nn.Module, # Float [0, 1] (N, 1, 48, 48) -> logits (N, n_classes)
     path, # `.onnx` file that should answer like it
@@ -154,6 +155,7 @@ def _ms(f, seconds:float)->float:
         times.append(time.thread_time()-start)
     return 1e3*float(np.median(times))
 
+# %% ../nbs/16_export.ipynb #33b32068
 @contextlib.contextmanager
 def _one_thread():
     "PyTorch on one thread, for a fair comparison"

@@ -91,6 +91,7 @@ def _check_counts(counts):
                          "class, each above 0; leave empty classes out with `faces.with_classes`")
     return n
 
+# %% ../nbs/08_losses.ipynb #d54ab2c4
 def class_weights(
     counts, # Number of training faces in each class (C,), as `faces.subset('train').counts`
     beta:float=1., # 0 gives equal weights, 1 inverse frequency
@@ -110,6 +111,7 @@ def _per_class(v, logits):
                          "take counts and network from the same `faces`")
     return v.to(logits)
 
+# %% ../nbs/08_losses.ipynb #b9ea3e5b
 class WeightedCrossEntropy(CrossEntropy):
     "-Σ w t log p, with one weight a class"
     def __init__(self,
@@ -165,6 +167,7 @@ _losses = dict(
     balanced_softmax = lambda counts, **kw: LogitAdjustment(counts, tau=1., **kw),
 )
 
+# %% ../nbs/08_losses.ipynb #6ed2135d
 def list_losses()->list: # Names for `create_loss`
     "The names that `create_loss` knows"
     return list(_losses)
@@ -176,6 +179,7 @@ def _options(make):
     own = [p.name for p in parts if p.kind is not p.VAR_KEYWORD and p.name!='counts']
     return list(dict.fromkeys([*own, 'eps', 'reduction']))
 
+# %% ../nbs/08_losses.ipynb #c60d120b
 def create_loss(
     name:str, # One of `list_losses()`
     counts=None, # Number of training faces in each class (C,), for the losses that weigh classes

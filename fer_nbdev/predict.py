@@ -6,7 +6,7 @@
 __all__ = ['Predictor', 'list_predictors', 'load_predictor', 'Prediction', 'draw_predictions']
 
 # %% ../nbs/18_predict.ipynb #7d8c6258
-import difflib, os, sys
+import os, sys
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 from fastcore.basics import patch
-from .core import COLORS, EMOJI, EMOTIONS
+from .core import COLORS, EMOJI, EMOTIONS, suggest, _printable
 from .drawing import draw_emoji
 from .detect import FaceBox, _regular_file, crop_face, find_faces, read_photo
 
@@ -26,6 +26,7 @@ def _cores()->int:
     "Processor cores that this process may use"
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
+# %% ../nbs/18_predict.ipynb #304bd0a2
 def _session(
     data, # Contents of an `.onnx` file, or its path
     threads:int=1, # CPU threads for one call; 0: all cores
@@ -36,9 +37,20 @@ def _session(
     opts.log_severity_level = 3
     return ort.InferenceSession(data, opts, providers=['CPUExecutionProvider'])
 
-# %% ../nbs/18_predict.ipynb #4e6c1b02
+# %% ../nbs/18_predict.ipynb #4d9e389a
+def _first_line(e:Exception)->str: return str(e).split('\n')[0][:120]
+
 _REWRITE = "write the file with fer_nbdev.export.export_onnx"
 
+def _shapes(sess, path)->list: # of tuple
+    "The shapes of probabilities and maps for two empty faces"
+    wanted = [o.name for o in sess.get_outputs() if o.name in ('probs','cam')]
+    try: return [a.shape for a in sess.run(wanted, {'image': np.zeros((2,48,48), np.uint8)})]
+    except Exception as e:
+        raise ValueError(f"{path}: cannot answer for two faces ({_first_line(e)}); "
+                         f"{_REWRITE}") from None
+
+# %% ../nbs/18_predict.ipynb #4e6c1b02
 def _class_names(
     sess:ort.InferenceSession, # Any
     path, # Its file, for errors
@@ -61,17 +73,7 @@ def _class_names(
                              f"{_REWRITE}")
     return classes
 
-# %% ../nbs/18_predict.ipynb #4e6c1b03
-def _first_line(e:Exception)->str: return str(e).split('\n')[0][:120]
-
-def _shapes(sess, path)->list: # of tuple
-    "The shapes of probabilities and maps for two empty faces"
-    wanted = [o.name for o in sess.get_outputs() if o.name in ('probs','cam')]
-    try: return [a.shape for a in sess.run(wanted, {'image': np.zeros((2,48,48), np.uint8)})]
-    except Exception as e:
-        raise ValueError(f"{path}: cannot answer for two faces ({_first_line(e)}); "
-                         f"{_REWRITE}") from None
-
+# %% ../nbs/18_predict.ipynb #103907a9
 def _open_onnx(
     path, # `.onnx` file that `export_onnx` wrote
     threads:int=1, # CPU threads for one call; 0: all cores
@@ -114,26 +116,18 @@ class Predictor:
         self.classes = _asked_classes(classes, self.all_classes)
         self._cols = [self.all_classes.index(c) for c in self.classes]
 
-    def __getstate__(self): return {k:v for k,v in self.__dict__.items() if k!='_sess'}
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        self._sess = _session(self._data, self.threads)
-
-    def __repr__(self):
-        flip = ', flip=True' if self.flip else ''
-        return _printable(f"Predictor({self.name}: {', '.join(self.classes)}{flip})")
-
 # %% ../nbs/18_predict.ipynb #4e6c1b06
-def _printable(text:str)->str:
-    "`text` for the terminal: a character that its encoding lacks is replaced by its name"
-    encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
-    return text.encode(encoding, 'namereplace').decode(encoding)
+@patch
+def __repr__(self:Predictor):
+    flip = ', flip=True' if self.flip else ''
+    return _printable(f"Predictor({self.name}: {', '.join(self.classes)}{flip})")
 
 # %% ../nbs/18_predict.ipynb #8a1aa249
 def list_predictors()->list: # of str
     "Names of the networks that come with the package"
     return sorted(p.stem for p in _weights.glob('*.onnx'))
 
+# %% ../nbs/18_predict.ipynb #484200a0
 def load_predictor(
     name_or_path=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
     classes=None, # Answer among these only, such as `FIVE`; None: all that the network knows
@@ -146,22 +140,27 @@ def load_predictor(
         return Predictor(name, classes, threads, flip)
     known = list_predictors()
     if name in known: return Predictor(_weights/f'{name}.onnx', classes, threads, flip)
-    near = difflib.get_close_matches(name, known, 1, .5)
-    hint = f"; did you mean {near[0]!r}?" if near else ';'
-    raise ValueError(f"unknown predictor '{name}'{hint} known are {known}, "
-                     "and paths that end in .onnx")
+    raise ValueError(f"unknown predictor '{name}', expected one of {known}, or a path that "
+                     f"ends in .onnx{suggest(name, known)}")
 
-# %% ../nbs/18_predict.ipynb #4e6c1b08
-@patch
-def _run(self:Predictor, x, outputs, batch_size=256)->list: # One array for each of `outputs`
-    "What the network puts out for faces `x`; with `flip`, the mean over both views"
-    x = np.asarray(x)
+# %% ../nbs/18_predict.ipynb #e8d4b509
+def _check_faces(x):
+    "Refuse what is no batch of faces"
     if x.dtype!=np.uint8:
         raise ValueError(f"x: {x.dtype}, expected uint8 pixels from 0 to 255; "
                          "floats from 0 to 1: (x*255).astype('uint8'); a photo: `predict`")
     if x.shape[1:]!=(48,48):
         raise ValueError(f"x: shape {x.shape}, expected (N, 48, 48); "
                          "one face: x[None]; a photo: `predict`")
+
+def _unmirrored(a): return a[...,::-1] if a.ndim==4 else a # maps have places, probabilities do not
+
+# %% ../nbs/18_predict.ipynb #4e6c1b08
+@patch
+def _run(self:Predictor, x, outputs, batch_size=256)->list: # One array for each of `outputs`
+    "What the network puts out for faces `x`; with `flip`, the mean over both views"
+    x = np.asarray(x)
+    _check_faces(x)
     parts = []
     for i in range(0, max(1,len(x)), batch_size):
         batch = x[i:i+batch_size]
@@ -171,8 +170,6 @@ def _run(self:Predictor, x, outputs, batch_size=256)->list: # One array for each
             got = [(a+_unmirrored(b))/2 for a,b in zip(got, mirrored)]
         parts.append(got)
     return [np.concatenate(p) for p in zip(*parts)]
-
-def _unmirrored(a): return a[...,::-1] if a.ndim==4 else a # maps have places, probabilities do not
 
 # %% ../nbs/18_predict.ipynb #4e6c1b09
 @patch
@@ -184,6 +181,15 @@ def predict_proba(self:Predictor,
     p = p[:,self._cols]
     return p/p.sum(1, keepdims=True)
 
+# %% ../nbs/18_predict.ipynb #3a6ddfe1
+@patch
+def __getstate__(self:Predictor): return {k:v for k,v in self.__dict__.items() if k!='_sess'}
+
+@patch
+def __setstate__(self:Predictor, state):
+    self.__dict__.update(state)
+    self._sess = _session(self._data, self.threads)
+
 # %% ../nbs/18_predict.ipynb #f18fa55b
 class Prediction(NamedTuple):
     "What the network says about one face in a photo"
@@ -193,13 +199,16 @@ class Prediction(NamedTuple):
     probability:float # Of `emotion`
     probabilities:dict # Class name -> probability
 
-    def __str__(self):
-        place = f"at x={self.box.x}, y={self.box.y}, {self.box.w}x{self.box.h}"
-        return _printable(f"{self.emoji} {self.emotion} {self.probability:.0%} {place}")
+# %% ../nbs/18_predict.ipynb #12677137
+@patch
+def __str__(self:Prediction):
+    place = f"at x={self.box.x}, y={self.box.y}, {self.box.w}x{self.box.h}"
+    return _printable(f"{self.emoji} {self.emotion} {self.probability:.0%} {place}")
 
-    def __repr__(self):
-        fields = ', '.join(f'{k}={v!r}' for k,v in self._asdict().items())
-        return _printable(f"Prediction({fields})")
+@patch
+def __repr__(self:Prediction):
+    fields = ', '.join(f'{k}={v!r}' for k,v in self._asdict().items())
+    return _printable(f"Prediction({fields})")
 
 # %% ../nbs/18_predict.ipynb #9a8f6e78
 @patch
@@ -226,6 +235,7 @@ def _draw_box(im, p:Prediction):
     for color,width in (('#FFFFFF', max(3,w//25)), (COLORS.get(p.emotion,'#FFFFFF'), max(1,w//50))):
         cv2.rectangle(im, (x,y), (x+w,y+h), tuple(bytes.fromhex(color[1:])), width)
 
+# %% ../nbs/18_predict.ipynb #f254bdfa
 def _draw_corner(im, p:Prediction):
     "The emoji, over the upper left corner of the box and inside the photo"
     size = max(8, p.box.w//3)

@@ -16,7 +16,7 @@ from importlib.resources import files
 from itertools import combinations, product
 from typing import NamedTuple
 from .core import Faces
-from .files import pixel_hash
+from .files import _pixel_hash
 
 # %% ../nbs/05_quality.ipynb #ece9fab1
 class _View(NamedTuple):
@@ -354,7 +354,7 @@ def _exact_pairs(keys, i, j=None):
 # %% ../nbs/05_quality.ipynb #fca229ac
 def _pairs(faces, sides, min_similarity):
     "All copies between or within `sides`: a, b, kind, distance"
-    keys = pixel_hash(faces.images)
+    keys = _pixel_hash(faces.images)
     exact = [_exact_pairs(keys, *s) for s in sides]
     near = _near_pairs(_at_48(faces.images), keys, sides, min_similarity)
     return pd.concat([*exact,near], ignore_index=True).drop_duplicates(['a','b'])

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
 from fastai.callback.core import Callback
-from .train import _active, has_native_bf16
+from .train import _active, _has_native_bf16
 
 # %% ../nbs/13_teachers.ipynb #f0f2f887
 class VoteHead(Callback):
@@ -26,9 +26,7 @@ class VoteHead(Callback):
     order = 5
     def __init__(self, weight=.5): # Weight of its cross entropy beside the loss
         self.weight,self.layer,self.handle = weight,None,None
-    def state_dict(self): return self.layer.state_dict() if self.layer else {}
-    def load_state_dict(self, state):
-        if state: self.layer.load_state_dict(state)
+
     def before_fit(self):
         self._detach() # an interrupt left it attached
         votes = self.dls.train.dataset.votes
@@ -72,11 +70,23 @@ def after_fit(self:VoteHead):
     "Leave model and optimiser as they were"
     self._detach()
 
-# %% ../nbs/13_teachers.ipynb #6a0c1125
+# %% ../nbs/13_teachers.ipynb #71c0c7e7
+@patch
+def state_dict(self:VoteHead):
+    "The second layer's weights, for a checkpoint"
+    return self.layer.state_dict() if self.layer else {}
+
+@patch
+def load_state_dict(self:VoteHead, state):
+    "Go on with the second layer in `state`"
+    if state: self.layer.load_state_dict(state)
+
+# %% ../nbs/13_teachers.ipynb #71c0c7ee
 def _digest(model):
     values = (v.cpu().numpy().tobytes() for v in model.state_dict().values())
     return hashlib.sha256(b''.join(values)).hexdigest()[:12]
 
+# %% ../nbs/13_teachers.ipynb #6a0c1125
 class Distill(Callback):
     "While training, also learn the mean answer of trained networks to the same augmented faces"
     order = 4 # before `VoteHead` adds to the loss
@@ -90,20 +100,28 @@ class Distill(Callback):
                              "it takes one or more, and a weight from 0 to 1")
         # for the record: with others it is another run
         self.about = dict(weight=weight, teachers=[_digest(t) for t in self.teachers])
+
     def before_fit(self):
         self.run = _active(self)
         for t in self.teachers: t.to(self.dls.device, memory_format=torch.channels_last).eval()
-    def after_loss(self):
-        if not self.training: return
-        answer = self._answer(self.xb[0])
-        k,mine = answer.shape[1],self.pred.shape[1]
-        if k!=mine:
-            raise ValueError(f"the teachers answer for {k} classes, the network for {mine}; both "
-                             "must be trained for the same")
-        taught = F.cross_entropy(self.pred, answer)
-        self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*taught
-    def _answer(self, x): # (N, n_classes), the teachers' mean
-        device = x.device.type
-        bf16 = torch.autocast(device, torch.bfloat16, enabled=has_native_bf16(device))
-        with torch.no_grad(), bf16:
-            return torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
+
+# %% ../nbs/13_teachers.ipynb #71c0c7f1
+@patch
+def _mean_answer(self:Distill, x): # of the teachers, (N, n_classes)
+    device = x.device.type
+    bf16 = torch.autocast(device, torch.bfloat16, enabled=_has_native_bf16(device))
+    with torch.no_grad(), bf16:
+        return torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
+
+# %% ../nbs/13_teachers.ipynb #71c0c7f4
+@patch
+def after_loss(self:Distill):
+    "Mix the cross entropy with the teachers' mean answer into the loss"
+    if not self.training: return
+    answer = self._mean_answer(self.xb[0])
+    k,mine = answer.shape[1],self.pred.shape[1]
+    if k!=mine:
+        raise ValueError(f"the teachers answer for {k} classes, the network for {mine}; both "
+                         "must be trained for the same")
+    taught = F.cross_entropy(self.pred, answer)
+    self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*taught

@@ -27,6 +27,7 @@ STRENGTHS = dict(
     none=dict(),
     light=dict(noise=.08, blur=1.2, lowres=.5, jpeg=20, degrade=.2),
     medium=dict(noise=.1, blur=1.5, lowres=.6, jpeg=15, degrade=.3),
+    jpeg=dict(noise=.1, blur=1.5, lowres=.6, jpeg=10, degrade=.3), # medium, JPEG down to 10
     strong=dict(noise=.12, blur=1.5, lowres=.6, jpeg=10, degrade=.5),
 )
 

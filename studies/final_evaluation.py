@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from fer_nbdev.data import load_fer
-from fer_nbdev.evaluate import metrics_record
+from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import find_leaks
 from ledger import HERE, add_line, check_results, looks, open_ledger
@@ -62,7 +62,7 @@ def score(path, faces, part, results):
     y_prob = load_predictor(path).predict_proba(faces.images)
     return dict(name=name, split=split, n=len(faces), faces=faces.fingerprint,
                 **describe(path, faces.name, results),
-                metrics=metrics_record(faces.labels, y_prob, faces.classes))
+                metrics=_metrics_record(faces.labels, y_prob, faces.classes))
 
 
 def known_row(lines, sha, name, fingerprint=None):

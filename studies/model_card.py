@@ -43,45 +43,63 @@ def table(rows):
     return '\n'.join('| '+' | '.join(map(str,l))+' |' for l in lines)
 
 
-def recipe(r, minutes):
-    "One sentence on how a run was trained"
-    c = r['record']['recipe']
-    said = [f"{c['epochs']} epochs of one-cycle AdamW to a rate of {c['lr']} on "
-            f"{r['train_faces']:,} faces", f"weight decay {c['wd']}", f"batches of {c['bs']}",
-            f"label smoothing {c['loss_args']['eps']}",
-            f"averaged weights (decay {c['ema_decay']})",
-            f"FER+ votes as a second task (weight {c['vote_weight']}, its layer dropped later)"]
-    if c.get('balance_power'):
-        power = c['balance_power']
-        said.append(f"rare classes drawn more often (weights to the power {power})")
-    if r['teachers']:
-        teachers = ', '.join(f'`{t}`' for t in r['teachers'])
-        said.append(f"the mean answer of {teachers} as {r['teachers_weight']} of the loss "
-                    "(distillation; Hinton, Vinyals & Dean 2015)")
-    said.append(f"augmentation {', '.join(f'{k} {v}' for k,v in c['augment'].items() if v)}")
-    spent = f"{r['cpu_minutes']:.0f} minutes of processor time"
-    if r['teachers']: spent += f", with its teachers and theirs {minutes:.0f}"
-    return (f"{', '.join(said)}; {spent} (`{r['command']}`, [record]({LINK}/{r['name']}.json), "
-            f"[log]({LINK}/{r['name']}.csv))")
+def rare_classes(recipe):
+    power = recipe.get('balance_power')
+    return f'drawn more often (weights to the power {power})' if power else 'drawn as they come'
+
+
+def taught_by(r):
+    if not r['teachers']: return 'none'
+    names = ', '.join(f'`{t}`' for t in r['teachers'])
+    return f"mean answer of {names}, as {r['teachers_weight']} of the loss"
+
+
+def spent(r, minutes):
+    own = f"{r['cpu_minutes']:.0f}"
+    return f"{own}; with its teachers and theirs {minutes:.0f}" if r['teachers'] else own
+
+
+def training(r, minutes):
+    "What a run was trained with, as `{setting: value}`"
+    c,v,name = r['record']['recipe'],r['record']['versions'],r['name']
+    augment = ', '.join(f'{k} {x}' for k,x in c['augment'].items() if x)
+    return {
+        'parameters': f"{r['params']:,}",
+        'training faces': f"{r['train_faces']:,}",
+        'seed': r['seed'],
+        'optimiser': f"AdamW, one cycle to a rate of {c['lr']}, weight decay {c['wd']}",
+        'epochs': f"{c['epochs']}, batches of {c['bs']}",
+        'label smoothing': c['loss_args']['eps'],
+        'averaged weights': f"decay {c['ema_decay']}",
+        'FER+ votes': f"a second task of weight {c['vote_weight']}; its layer is dropped later",
+        'rare classes': rare_classes(c),
+        'teachers': taught_by(r),
+        'augmentation': augment,
+        'versions': f"torch {v['torch']}, fastai {v['fastai']}",
+        'minutes of one core': spent(r, minutes),
+        'command, as typed then': f"`{r['command']}`",
+        'files': f"[record]({LINK}/{name}.json), [log]({LINK}/{name}.csv)"}
+
+
+def where_chosen(r):
+    if 'chosen_on' not in r: return 'PublicTest'
+    return (f"{r['n_chosen_on']:,} training faces, by networks that had not seen them; "
+            "no shift unless it is better by more than a standard error")
 
 
 def settings(r):
-    "How `tau` and temperature were chosen, and where"
-    tried = f"{len(r['tried'])} strengths tried"
-    if 'chosen_on' in r:
-        where = (f"on {r['n_chosen_on']:,} training faces by networks that had not seen them, "
-                 "no shift unless it is better by more than a standard error")
-    else: where = 'on PublicTest, so its figures below are optimistic in this too'
-    return (f"Then the head's bias moved by {r['tau']} times the log of each class's share of the "
-            f"training faces (logit adjustment, Menon et al. 2021; {tried}), and all logits "
-            f"divided by {r['temperature']} (temperature scaling, Guo et al. 2017); both were "
-            f"chosen {where} (`{r['command']}`).")
+    "What was set after training, as `{setting: value}`"
+    return {'`tau`': f"{r['tau']}, of {len(r['tried'])} tried",
+            'temperature': r['temperature'],
+            'both chosen on': where_chosen(r),
+            'packaged by, as typed then': f"`{r['command']}`"}
 
 
-def network(name, run, released, minutes):
-    v = run['record']['versions']
-    return (f"- **`{name}`**, {run['params']:,} parameters, seed {run['seed']}, torch "
-            f"{v['torch']}, fastai {v['fastai']}: {recipe(run, minutes)}. {settings(released)}")
+def side_by_side(columns):
+    "`{network: {setting: value}}` as a Markdown table, one row for each setting"
+    rows = [['',*(f'`{name}`' for name in columns)], ['---']*(len(columns)+1)]
+    rows += [[k,*(c[k] for c in columns.values())] for k in next(iter(columns.values()))]
+    return '\n'.join('| '+' | '.join(map(str,r))+' |' for r in rows)
 
 
 def seen_text(lines):
@@ -112,7 +130,8 @@ def card():
     return text.format(
         names=', '.join(f'`{n}`' for n in names), results=LINK, quality=QUALITY,
         folder=HERE.relative_to(ROOT).as_posix(), train_faces=runs[names[0]]['train_faces'],
-        networks='\n'.join(network(n, runs[n], released[n], minutes[n]) for n in names),
+        networks=side_by_side({n: training(runs[n], minutes[n]) for n in names}),
+        settings=side_by_side({n: settings(released[n]) for n in names}),
         scored=table([(r['name'], r['split'], r['n'], r['metrics']) for r in final]),
         valid=table([(n, 'PublicTest', r['n'], r['metrics']) for n,r in released.items()]),
         looks=seen_text(lines), chosen=chosen_text(released.values()))

@@ -18,7 +18,7 @@ import fer_nbdev
 import numpy as np
 import torch
 from fer_nbdev.data import load_fer
-from fer_nbdev.evaluate import _influences, classification_metrics, metrics_record
+from fer_nbdev.evaluate import _influences, classification_metrics, _metrics_record
 from fer_nbdev.export import export_onnx
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.predict import load_predictor
@@ -114,7 +114,7 @@ def release(name, run, train, valid):
     y_prob = load_predictor(WEIGHTS/f'{name}.onnx').predict_proba(valid.images)
     out = dict(name=name, run=run, split='valid', n=len(valid), **choice, folds=about,
                command=f'python {HERE.name}/release.py {name}={run}',
-               metrics=metrics_record(valid.labels, y_prob))
+               metrics=_metrics_record(valid.labels, y_prob))
     write_json(RESULTS/f'{name}_release.json', dict(out, digest=_digest(out, '')))
     print(json.dumps(out['metrics'], indent=1))
 

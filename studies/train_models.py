@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from fer_nbdev.core import FIVE
 from fer_nbdev.data import load_fer
-from fer_nbdev.evaluate import metrics_record
+from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.quality import find_leaks
 from fer_nbdev.loaders import AUGMENT
@@ -101,7 +101,7 @@ def trained(name):
     load_weights(model, path)
     return model
 
-def scores(faces, y_prob): return metrics_record(faces.labels, y_prob)
+def scores(faces, y_prob): return _metrics_record(faces.labels, y_prob)
 
 def results(name, learn, valid, leaked, teachers, distill):
     "What a run is committed as"

@@ -8,10 +8,10 @@ torch = pytest.importorskip('torch')
 pytest.importorskip('fastai')
 from PIL import Image
 from fer_nbdev.synthetic import synthetic_faces
-from fer_nbdev.loaders import (AUGMENT, Augment, TensorFace, jpeg_copy, random_blur,
-                               random_jpeg, random_lowres, random_noise)
+from fer_nbdev.loaders import (AUGMENT, Augment, _TensorFace, _jpeg_copy, _random_blur,
+                               _random_jpeg, _random_lowres, _random_noise)
 
-FAULTS = dict(noise=random_noise, blur=random_blur, lowres=random_lowres, jpeg=random_jpeg)
+FAULTS = dict(noise=_random_noise, blur=_random_blur, lowres=_random_lowres, jpeg=_random_jpeg)
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,7 @@ def pillow(image, quality):
 @pytest.mark.parametrize('quality', [1,5,10,20,35,49,50,51,75,90,100])
 def test_jpeg_is_pillows(images, x, quality):
     "Far nearer to Pillow's JPEG than JPEG is to the picture; the rest is libjpeg's whole numbers"
-    ours = (jpeg_copy(x, torch.full((len(x),), quality))*255).round().numpy()[:,0]
+    ours = (_jpeg_copy(x, torch.full((len(x),), quality))*255).round().numpy()[:,0]
     theirs = np.stack([pillow(im, quality) for im in images]).astype(float)
     apart,changed = np.abs(ours-theirs).mean(),np.abs(theirs-images).mean()
     assert apart<max(.1*changed, .5), (apart, changed)
@@ -44,14 +44,14 @@ def test_jpeg_of_other_sizes(h, w):
     smooth = np.add.outer(np.linspace(0,120,h), np.linspace(20,130,w))+rng.normal(0,4,(h,w))
     image = smooth.clip(0,255).astype(np.uint8)
     x = torch.tensor(image)[None,None]/255
-    ours = (jpeg_copy(x, torch.tensor([50]))*255).round().numpy()[0,0]
+    ours = (_jpeg_copy(x, torch.tensor([50]))*255).round().numpy()[0,0]
     assert ours.shape==(h,w) and np.abs(ours-pillow(image, 50)).mean()<1
 
 
 def test_one_quality_for_each_face(x):
-    both = jpeg_copy(x[:2], torch.tensor([5,90]))
+    both = _jpeg_copy(x[:2], torch.tensor([5,90]))
     for i,q in enumerate((5,90)):
-        assert torch.equal(both[i:i+1], jpeg_copy(x[i:i+1], torch.tensor([q])))
+        assert torch.equal(both[i:i+1], _jpeg_copy(x[i:i+1], torch.tensor([q])))
 
 
 @pytest.mark.parametrize('name', FAULTS)
@@ -87,22 +87,22 @@ def test_same_seed_same_faces(x, name):
 def test_strength_of_noise_and_blur(x):
     torch.manual_seed(0)
     grey = torch.full((3000,1,24,24), .5)
-    deviation = (random_noise(grey, .1, p=1.1)-.5).flatten(1).std(1)
+    deviation = (_random_noise(grey, .1, p=1.1)-.5).flatten(1).std(1)
     assert deviation.max()<.12 and abs(deviation.mean()-.05)<.005 # from 0 to .1
     def detail(x): return x.diff(dim=-1).abs().mean()
-    assert detail(random_blur(x, 2., p=1.1))<detail(random_blur(x, .5, p=1.1))<detail(x)
-    assert detail(random_lowres(x, .8, p=1.1))<detail(x)
-    assert torch.allclose(random_blur(grey, 2., p=1.1), grey, atol=1e-5) # no dark border
+    assert detail(_random_blur(x, 2., p=1.1))<detail(_random_blur(x, .5, p=1.1))<detail(x)
+    assert detail(_random_lowres(x, .8, p=1.1))<detail(x)
+    assert torch.allclose(_random_blur(grey, 2., p=1.1), grey, atol=1e-5) # no dark border
 
 
 @pytest.mark.parametrize('name, strength', dict(noise=.1, blur=1.5, lowres=.6, jpeg=20).items())
 def test_augment_takes_each_alone(x, name, strength):
     torch.manual_seed(0)
-    y = Augment(**{name:strength}, degrade=.5)(TensorFace(x), split_idx=0)
+    y = Augment(**{name:strength}, degrade=.5)(_TensorFace(x), split_idx=0)
     assert .35<(y!=x).flatten(1).any(1).float().mean()<.65
-    assert isinstance(y, TensorFace)
+    assert isinstance(y, _TensorFace)
 
 
 def test_augment_of_nothing_is_nothing(x):
-    assert torch.equal(Augment()(TensorFace(x), split_idx=0), TensorFace(x))
-    assert torch.equal(Augment(**AUGMENT)(TensorFace(x), split_idx=1), TensorFace(x)) # valid
+    assert torch.equal(Augment()(_TensorFace(x), split_idx=0), _TensorFace(x))
+    assert torch.equal(Augment(**AUGMENT)(_TensorFace(x), split_idx=1), _TensorFace(x)) # valid

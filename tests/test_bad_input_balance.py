@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fer_nbdev.core import Faces
-from fer_nbdev.resample import METHODS, resample, sampling_weights
+from fer_nbdev.resample import _METHODS, resample, sampling_weights
 
 
 def few(*counts, split='train', **kw):
@@ -55,7 +55,8 @@ def with_info(f, **columns): return f.replace(info=pd.DataFrame(columns))
     (lambda: resample(few(9,8), 'smote', k_neighbors=0), "^smote: The 'k_neighbors' .* Got 0"),
     (lambda: resample(few(9,8), 'smote', k_neighbour=2),
         "^smote: no option 'k_neighbour', .*; did you mean 'k_neighbors'"),
-    (lambda: resample(few(9,8), 'smote', random_state='x'), "^smote: The 'random_state' .* Got 'x'"),
+    (lambda: resample(few(9,8), 'smote', random_state='x'),
+     "^smote: The 'random_state' .* Got 'x'"),
     (lambda: resample(few(9,8), 'borderline_smote', m_neighbors='x'),
         "^borderline_smote: The 'm_neighbors' .* Got 'x'"),
     (lambda: resample(few(9,8), 'random_under', replacement='yes'),
@@ -73,7 +74,8 @@ def with_info(f, **columns): return f.replace(info=pd.DataFrame(columns))
 ])
 def test_resample(call, message):
     with pytest.raises(ValueError, match=message) as e: call()
-    assert e.value.__cause__ is None and (e.value.__context__ is None or e.value.__suppress_context__)
+    assert e.value.__cause__ is None
+    assert e.value.__context__ is None or e.value.__suppress_context__
 
 
 def origins(f): return f.info.origin.value_counts().to_dict()
@@ -102,9 +104,9 @@ def test_a_second_resampling_keeps_what_the_first_wrote(second):
     assert 'copy' in origins(f) and ('mixed' in origins(f)) == (second != 'random_under')
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', _METHODS)
 def test_what_is_no_face_is_left_alone(method):
-    "Rows that FER+ calls no face are neither mixed, copied nor left out, and balance ignores them"
+    "Rows that FER+ calls no face stay: not mixed, copied or left out, and not counted"
     f = few(30,16)
     bad = np.r_[np.arange(6), 40:46] # all white, so that any mixture of them could be told
     images = f.images//2
@@ -128,14 +130,17 @@ def test_nothing_is_known_about_a_mixed_face():
     assert len(new) and new.label_error.isna().all(), 'not called free of label errors'
     assert (new.row == -1).all() and new.yaw.isna().all() and new.variant.isna().all()
     assert r.votes[len(f):].sum() == 0 and not r.not_a_face.any()
-    assert r.info.row.dtype.kind == 'i' and r.info.label_error[:21].tolist() == [True, False, False]*7
+    assert r.info.row.dtype.kind == 'i'
+    assert r.info.label_error[:21].tolist() == [True, False, False]*7
     assert len(resample(r, 'smote', {'angry': 20, 'disgust': 20})) == 40
 
 
 def loss(name='cross_entropy', target=None, logits=None, **kw):
     torch = pytest.importorskip('torch')
     from fer_nbdev.losses import create_loss
-    return create_loss(name, **kw)(torch.zeros(4,7) if logits is None else logits, torch.tensor([0,1,2,3]) if target is None else torch.as_tensor(target))
+    logits = torch.zeros(4,7) if logits is None else logits
+    target = torch.arange(4) if target is None else torch.as_tensor(target)
+    return create_loss(name, **kw)(logits, target)
 
 
 @pytest.mark.parametrize('call, message', [

@@ -50,8 +50,10 @@ BAD = { # what: (call, parts of the message)
     'votes as a table': (lambda: faces(votes=table(VOTES)),
         ['votes: a DataFrame, expected an array of shape (3, 10)', 'to_numpy()']),
     'votes that are words': (lambda: faces(votes=VOTES.astype(str)), ['votes: <U', 'numbers']),
-    'a negative vote': (lambda: faces(votes=VOTES-[[0], [2], [0]]), ['votes: face 1 has a negative']),
-    'a missing vote': (lambda: faces(votes=VOTES*[[1], [1], [np.nan]]), ['votes: face 2 has', 'missing']),
+    'a negative vote': (lambda: faces(votes=VOTES-[[0], [2], [0]]),
+        ['votes: face 1 has a negative']),
+    'a missing vote': (lambda: faces(votes=VOTES*[[1], [1], [np.nan]]),
+        ['votes: face 2 has', 'missing']),
     'too many masks': (lambda: faces(masks=np.zeros((4, 48, 48), bool)),
         ['masks: shape (4, 48, 48), expected (3, 48, 48) for 3 images']),
     'masks of another size': (lambda: faces(masks=np.zeros((3, 24, 24), bool)),
@@ -96,7 +98,8 @@ def test_the_index_of_info_is_not_used(index):
     "A table that was sorted, filtered or joined keeps its rows with their faces"
     info = pd.DataFrame(dict(row=[7, 8, 9]), index=index)
     f = faces(info=info)
-    assert f.frame.row.tolist() == [7, 8, 9] and f.frame.emotion.tolist() == ['angry', 'happy', 'neutral']
+    assert f.frame.row.tolist() == [7, 8, 9]
+    assert f.frame.emotion.tolist() == ['angry', 'happy', 'neutral']
     assert f[[2, 0]].frame.row.tolist() == [9, 7]
     assert f.replace(info=info[::-1]).frame.row.tolist() == [9, 8, 7]
     assert info.index.tolist() == index, 'the table of the caller changed'
@@ -126,7 +129,8 @@ def test_with_classes_takes_all_that_belongs_to_a_face():
 
 
 def test_not_a_face():
-    assert not faces().not_a_face.any() and not faces(info=pd.DataFrame(dict(row=[0, 1, 2]))).not_a_face.any()
+    silent = faces(info=pd.DataFrame(dict(row=[0, 1, 2])))
+    assert not faces().not_a_face.any() and not silent.not_a_face.any()
     f = faces(info=pd.DataFrame(dict(not_a_face=[True, None, False])))
     assert f.not_a_face.tolist() == [True, False, False]
 

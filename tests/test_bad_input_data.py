@@ -400,7 +400,7 @@ UNREADABLE = { # what: (files, which has no rights, where load_fer is pointed)
 
 @pytest.mark.parametrize('what', UNREADABLE)
 def test_no_rights(what):
-    "What cannot be read is neither empty nor cut off"
+    "What cannot be read is not called empty or cut off"
     members, locked, where = UNREADABLE[what]
     root, d = os.geteuid() == 0, Path(tempfile.mkdtemp())
     write(d, members)

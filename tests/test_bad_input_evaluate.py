@@ -41,7 +41,7 @@ BAD = [ # labels, probabilities, classes, what the message holds
     (y, p, (*EMOTIONS[:6], 'sad'), 'a name stands twice'),
 ]
 USES = dict(classification_metrics=ev.classification_metrics, bootstrap_ci=ev.bootstrap_ci,
-            metrics_table=ev.metrics_table, metrics_record=ev.metrics_record,
+            metrics_table=ev.metrics_table, _metrics_record=ev._metrics_record,
             per_class=ev.per_class, plot_confusion=ev.plot_confusion,
             plot_reliability=ev.plot_reliability, report=ev.report,
             mcnemar_midp=lambda y, p, c: ev.mcnemar_midp(y, p, p, c),

@@ -1,5 +1,5 @@
 "Every form in which people have FER-2013 gives the same faces, here written from drawn ones"
-import io, os, tarfile, zipfile
+import io, os, subprocess, sys, tarfile, zipfile
 from pathlib import Path
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, features
 from fer_nbdev.core import EMOTIONS, FIVE
 from fer_nbdev.data import SPLITS, VOTES, _complete_splits, load_fer
-from fer_nbdev.files import _fingerprints, _load_fingerprints, match_splits
+from fer_nbdev.files import _fingerprints, _load_fingerprints, _match_splits
 from fer_nbdev.synthetic import synthetic_faces
 
 USAGE = {v: k for k, v in SPLITS.items()}
@@ -259,7 +259,7 @@ def test_each_fingerprint_is_used_once():
     im = np.stack([np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)]*3)
     exact, near = _fingerprints(im[:2])
     table = dict(exact=exact, near=near, label=np.array([3, 3]), split=np.array(['valid', 'test']))
-    got = match_splits(im, [3, 3, 3], table)
+    got = _match_splits(im, [3, 3, 3], table)
     assert sorted(map(str, got)) == ['None', 'test', 'valid']
 
 
@@ -388,3 +388,16 @@ def test_what_is_left_out_is_counted_and_named(tmp_path, faces, archive, capsys)
 def test_a_csv_says_what_lies_beside_it_unread(tmp_path, faces, capsys):
     write(tmp_path, {**pictures(faces[:1]), 'fer2013.csv': csv(faces)})
     assert '1 file left out: Training/' in load_note(tmp_path, capsys)
+
+
+def test_a_path_prints_on_any_terminal(tmp_path, faces):
+    "What the terminal cannot show of a folder's name is spelt out, and the faces are there"
+    folder = tmp_path/'visages \N{GRINNING FACE}'
+    folder.mkdir()
+    (folder/'fer2013.csv').write_bytes(csv(faces[:20]))
+    code = 'import sys; from fer_nbdev.data import load_fer; print(len(load_fer(sys.argv[1])))'
+    env = dict(os.environ, PYTHONIOENCODING='ascii')
+    r = subprocess.run([sys.executable, '-c', code, folder], env=env, capture_output=True,
+                       text=True)
+    assert r.returncode == 0, r.stderr
+    assert 'GRINNING FACE' in r.stdout and r.stdout.splitlines()[-1] == '20'

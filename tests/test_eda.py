@@ -16,7 +16,8 @@ def test_class_table_has_a_row_for_a_class_without_faces():
     f = some(classes=(0, 3))
     d = eda.class_table(f)
     assert list(d.index) == list(EMOTIONS) and list(d) == ['train', 'valid', 'all']
-    assert (d['all'].values == f.counts).all() and (d[['train', 'valid']].sum(axis=1) == d['all']).all()
+    assert (d['all'].values == f.counts).all()
+    assert (d[['train', 'valid']].sum(axis=1) == d['all']).all()
     assert eda.imbalance_ratio(d['all']) == np.inf
 
 
@@ -52,14 +53,15 @@ def test_one_image_is_not_a_stack(use):
 
 def test_flat_images_come_flattest_first():
     x = some().images.copy()
-    x[7], x[9] = 5, 200; x[9, 0, 0] = 180
+    x[7], x[9] = 5, 200
+    x[9, 0, 0] = 180
     assert eda.flat_images(x).tolist() == [7, 9]
     assert len(eda.flat_images(some().images)) == 0
 
 
 def test_eta_squared_of_constants_and_gaps():
-    assert eda.eta_squared([2, 2, 2], [0, 1, 2]) == 0
-    assert eda.eta_squared([1, 5], [0, 6]) == pytest.approx(1)
+    assert eda._eta_squared([2, 2, 2], [0, 1, 2]) == 0
+    assert eda._eta_squared([1, 5], [0, 6]) == pytest.approx(1)
 
 
 def test_entropy_without_votes_is_nan():
@@ -68,12 +70,13 @@ def test_entropy_without_votes_is_nan():
 
 
 def test_a_plane_needs_three_classes():
-    with pytest.raises(ValueError, match='2 classes, expected three or more'): eda.class_plane(some(classes=(0, 3)))
+    with pytest.raises(ValueError, match='2 classes, expected three or more'):
+        eda._class_plane(some(classes=(0, 3)))
 
 
 def test_the_figure_is_small_and_holds_no_picture():
     f = some(400)
-    fig = eda.plot_plane(f, np.random.default_rng(0).normal(size=(400, 2)), n=150)
+    fig = eda._plot_plane(f, np.random.default_rng(0).normal(size=(400, 2)), n=150)
     d = fig.to_plotly_json()
     assert sum(len(t['x']) for t in d['data']) == 150
     assert [t['name'] for t in d['data']] == list(EMOTIONS)

@@ -6,8 +6,8 @@ import pytest
 torch = pytest.importorskip('torch')
 import torch.nn.functional as F
 from torch import nn
-from fer_nbdev.gradcam import (activations_and_gradients, cam, grad_cam, grad_cam_plus_plus,
-                               hires_cam, hooked_eval, last_map, layers_by_size, normalize_map,
+from fer_nbdev.gradcam import (_activations_and_gradients, cam, grad_cam, grad_cam_plus_plus,
+                               hires_cam, hooked_eval, _last_map, _layers_by_size, normalize_map,
                                overlay)
 from fer_nbdev.models import create_model
 
@@ -52,7 +52,7 @@ def test_equals_package(nets, x, name, method, theirs, target):
     if method=='grad_cam_plus_plus': # the package adds 1e-6 to a denominator; make that negligible
         last = [l for l in m.modules() if isinstance(l, nn.Linear)][-1]
         with torch.no_grad(): last.weight.mul_(1e5)
-    layer = last_map(m, x)
+    layer = _last_map(m, x)
     each = [target]*4 if isinstance(target, int) else target
     t = None if target is None else [ClassifierOutputTarget(c) for c in each]
     with getattr(package, theirs)(model=m, target_layers=[layer]) as c:
@@ -64,7 +64,7 @@ def test_equals_package(nets, x, name, method, theirs, target):
 @pytest.mark.parametrize('name', POOLED+DENSE)
 def test_grad_cam_plus_plus_is_its_equation(nets, x, name):
     "Equations 10, 11 and 19 as they stand in the paper, in double precision"
-    A,G,*_ = (t.double() for t in activations_and_gradients(nets[name], x, 2))
+    A,G,*_ = (t.double() for t in _activations_and_gradients(nets[name], x, 2))
     alpha = torch.where(G!=0, G**2/(2*G**2+A.sum((2,3), keepdim=True)*G**3), 0)
     wanted = ((alpha*F.relu(G)).sum((2,3), keepdim=True)*A).sum(1)
     got = grad_cam_plus_plus(nets[name], x, 2, raw=True).double()
@@ -77,7 +77,7 @@ def test_one_map_under_three_names(nets, x, name):
     a,b,c = (f(m, x, 3, raw=True) for f in (cam, grad_cam, hires_cam))
     torch.testing.assert_close(b*pixels, a, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(c, b, atol=1e-5, rtol=1e-3)
-    logit,bias = activations_and_gradients(m, x)[3][:,3],m.head.bias[3].detach()
+    logit,bias = _activations_and_gradients(m, x)[3][:,3],m.head.bias[3].detach()
     torch.testing.assert_close(a.mean((1,2))+bias, logit, atol=1e-4, rtol=1e-3)
 
 
@@ -170,7 +170,7 @@ def test_any_layer(nets, x):
 
 @pytest.mark.parametrize('name', POOLED+DENSE)
 def test_layers_by_size(nets, x, name):
-    sizes = layers_by_size(nets[name], x)
+    sizes = _layers_by_size(nets[name], x)
     assert list(sizes)==sorted(sizes, reverse=True) and min(sizes)>1
     for side,layer in sizes.items():
         assert grad_cam(nets[name], x, 1, layer, raw=True).shape==(4,side,side)
@@ -229,14 +229,16 @@ def test_models_are_not_kept_alive(nets, x):
 def test_inplace_activation_does_not_reach_what_was_kept(nets, x):
     "The in-place ReLU overwrites the batch norm's output, not the copy that we keep"
     m = nets['nano'].eval()
-    A,*_ = activations_and_gradients(m, x, layer='features.0.1')
+    A,*_ = _activations_and_gradients(m, x, layer='features.0.1')
     assert (A<0).any()
 
 
 @pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode])
 def test_inside_no_grad(nets, x, context):
     wanted = grad_cam(nets['nano'], x, 2)
-    with context(): y = x.clone(); got = grad_cam(nets['nano'], y, 2)
+    with context():
+        y = x.clone()
+        got = grad_cam(nets['nano'], y, 2)
     torch.testing.assert_close(got.clone(), wanted)
 
 

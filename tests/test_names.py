@@ -3,7 +3,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent/'fer_nbdev'
-LIMIT = 153
+LIMIT = 110
 
 
 def public_names():

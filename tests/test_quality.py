@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 from fer_nbdev.core import Faces
-from fer_nbdev.files import pixel_hash
+from fer_nbdev.files import _pixel_hash
 from fer_nbdev.quality import _plant_copies, _scores
 from fer_nbdev.quality import clean_split, find_duplicates, find_leaks, similarity
 from fer_nbdev.synthetic import synthetic_faces
@@ -193,4 +193,4 @@ def test_planted_copies_are_the_same_for_the_same_seed(people):
 def test_pixel_hash_tells_single_pixels_apart():
     x = np.zeros((2, 48, 48), np.uint8)
     x[1, 47, 47] = 1
-    assert len(set(pixel_hash(x))) == 2
+    assert len(set(_pixel_hash(x))) == 2

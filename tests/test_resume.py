@@ -1,5 +1,7 @@
-"A run that is killed by SIGKILL in mid-epoch and started again ends with the weights of one that was not"
-import os, signal, subprocess, sys, time
+"A run that is killed in mid-epoch and started again ends with the weights of one that was not"
+import signal
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -16,13 +18,17 @@ from fer_nbdev.runs import fit_recipe
 torch.set_num_threads(2)
 
 class Signal(Callback):
-    "Says where the run is, and dawdles there, so that the test can kill it in mid-epoch"
+    "Says where the run is, and waits there, so that the test can kill it in mid-epoch"
     order = 200
     def after_batch(self):
-        if self.training and len(sys.argv)>2 and self.epoch==int(sys.argv[2]) and self.iter==3: print('mid-epoch', flush=True); time.sleep(60)
+        if not self.training or len(sys.argv)<3: return
+        if self.epoch==int(sys.argv[2]) and self.iter==3:
+            print('mid-epoch', flush=True)
+            time.sleep(60)
 
 faces = synthetic_faces(500, random_state=0)
-learn = fit_recipe(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3, balance_power=.5, augment=AUGMENT, cbs=[Signal()])
+learn = fit_recipe(faces[faces.split!='test'], 'nano', sys.argv[1], epochs=4, bs=64, seed=3,
+                   balance_power=.5, augment=AUGMENT, cbs=[Signal()])
 '''
 
 def test_sigkill_in_mid_epoch(tmp_path):
@@ -30,17 +36,21 @@ def test_sigkill_in_mid_epoch(tmp_path):
     from fer_nbdev.runs import _locked
     script = tmp_path/'run.py'
     script.write_text(SCRIPT)
-    def start(*args): return subprocess.Popen([sys.executable, str(script), *map(str,args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    def start(*args):
+        return subprocess.Popen([sys.executable, str(script), *map(str,args)], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     for epoch in (1,2): # killed once, and once more after it went on
         killed = start(tmp_path/'cut', epoch)
         for line in killed.stdout:
             if 'mid-epoch' in line: break
         else: pytest.fail('the run ended before it could be killed')
-        assert (tmp_path/'cut/checkpoint.pt').exists() and not (tmp_path/'cut/model.safetensors').exists()
+        assert (tmp_path/'cut/checkpoint.pt').exists()
+        assert not (tmp_path/'cut/model.safetensors').exists()
         assert pd.read_csv(tmp_path/'cut/history.csv').epoch.tolist()==list(range(epoch))
         with pytest.raises(RuntimeError, match=f'process {killed.pid} on .* is training here'):
             with _locked(tmp_path/'cut'): pass
-        (tmp_path/'cut/checkpoint.pt.part').write_bytes(b'half a checkpoint') # what a kill while writing leaves behind
+        # what a kill while writing leaves behind
+        (tmp_path/'cut/checkpoint.pt.part').write_bytes(b'half a checkpoint')
         killed.kill()
         assert killed.wait()==-signal.SIGKILL and (tmp_path/'cut/lock').exists()
     for name in ('cut','whole'):

@@ -1,4 +1,4 @@
-"Section 3 of the house style, counted: long lines, statements a line, sizes of exported cells, what is shown"
+"The house style, counted: long lines, statements a line, sizes of exported cells, what is shown"
 import ast, json, re, statistics
 from pathlib import Path
 import pytest
@@ -24,7 +24,8 @@ def is_hidden(source): return re.match(r'#\|\s*hide\b', source)
 def too_wide(source):
     "Numbers and lengths of the lines over `WIDTH` characters; a URL may stick out"
     lines = enumerate(source.splitlines(), 1)
-    return [f'line {n} has {len(l)} characters' for n,l in lines if len(l) > WIDTH and '://' not in l]
+    wide = [(n,len(l)) for n,l in lines if len(l) > WIDTH and '://' not in l]
+    return [f'line {n} has {length} characters' for n,length in wide]
 
 
 def crowded(source):
@@ -33,7 +34,8 @@ def crowded(source):
               ast.Delete, ast.Import, ast.ImportFrom, ast.Pass, ast.Break, ast.Continue, ast.Global)
     code = re.sub(r'^(\s*)[%!].*', r'\1pass', source, flags=re.M)
     begins = [n.lineno for n in ast.walk(ast.parse(code)) if isinstance(n, simple)]
-    return [f'line {n} has {begins.count(n)} statements' for n in sorted(set(begins)) if begins.count(n) > 1]
+    crowds = [n for n in sorted(set(begins)) if begins.count(n) > 1]
+    return [f'line {n} has {begins.count(n)} statements' for n in crowds]
 
 
 def unshown_runs(cells):
@@ -52,10 +54,12 @@ def faults_of_page(nb):
     cells = code_cells(nb)
     sizes = {i: len(s.splitlines())-1 for i,s in cells if is_export(s)}
     wrong = [f'{i}: {w}' for i,s in cells for w in too_wide(s)+crowded(s)]
-    wrong += [f'{i}: exported, {n} lines, at most {LONGEST}' for i,n in sizes.items() if n > LONGEST]
-    wrong += [f'{i}: exported, and nothing shown since {UNSHOWN} exported cells' for i in unshown_runs(cells)]
-    if sizes and statistics.median(sizes.values()) > MEDIAN:
-        wrong.append(f'exported cells have {statistics.median(sizes.values())} lines in the median, at most {MEDIAN}')
+    long = {i: n for i,n in sizes.items() if n > LONGEST}
+    wrong += [f'{i}: exported, {n} lines, at most {LONGEST}' for i,n in long.items()]
+    unshown = f'exported, and nothing shown since {UNSHOWN} exported cells'
+    wrong += [f'{i}: {unshown}' for i in unshown_runs(cells)]
+    median = statistics.median(sizes.values()) if sizes else 0
+    if median > MEDIAN: wrong.append(f'exported cells: median {median} lines, at most {MEDIAN}')
     return wrong
 
 
@@ -73,7 +77,7 @@ def test_script_is_readable(script):
 
 
 def test_the_counts_can_fail():
-    "A long line, two statements, a URL, a one-line method and three exports in a row, judged as they should be"
+    "A long line, two statements, a URL, a one-line method, three exports in a row: as expected"
     assert too_wide('x = ' + '1'*100) and not too_wide('# https://' + 'a'*100)
     assert crowded('a = 1; b = 2') and crowded('if a: b = 1; c = 2')
     assert not crowded('if a: return_value = 1\ndef f(x): return x\nf(1);')

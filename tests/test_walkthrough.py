@@ -67,7 +67,8 @@ def run(start):
 def test_runs_all_and_keeps_everything(home, add, run):
     add('01_b', RECORD.format('net', 'network'))
     add('00_a', 'import matplotlib.pyplot as plt; plt.plot([1,2]);',
-        '#| eval: false\nraise SystemError', RECORD.format('guess', 'baseline'), 'import nbdev; nbdev.nbdev_export()')
+        '#| eval: false\nraise SystemError', RECORD.format('guess', 'baseline'),
+        'import nbdev; nbdev.nbdev_export()')
     add('readme', 'raise ValueError("not numbered, not run")')
     rc, said = run()
     assert rc == 0, said

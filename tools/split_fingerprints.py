@@ -1,4 +1,6 @@
-"""Make fer_nbdev/assets/fer2013_splits.npz: hashes (no pictures) that tell PublicTest from PrivateTest.
+"""Make fer_nbdev/assets/fer2013_splits.npz, which tells PublicTest from PrivateTest by hashes
+
+It holds no pictures.
 
     python tools/split_fingerprints.py PATH_TO_FER2013_WITH_ITS_SPLITS
 """
@@ -15,5 +17,7 @@ exact, near = _fingerprints(faces.images)
 order = np.argsort(exact)  # the order of the rows is nobody's business
 out = Path(__file__).parents[1]/'fer_nbdev'/'assets'/'fer2013_splits.npz'
 out.parent.mkdir(exist_ok=True)
-np.savez_compressed(out, exact=exact[order], near=near[order], label=faces.labels[order].astype(np.uint8), test=(faces.split == 'test')[order])
+np.savez_compressed(out, exact=exact[order], near=near[order],
+                    label=faces.labels[order].astype(np.uint8),
+                    test=(faces.split == 'test')[order])
 print(f"{out}: {len(exact):,} fingerprints, {out.stat().st_size/1024:.0f} KB")
