@@ -200,7 +200,7 @@ def _random_erase(
 # %% ../nbs/10_loaders.ipynb #1fe1b7df
 def _on_share(x, p, change): # `change` applied to each face with probability `p`
     chosen = (torch.rand(len(x), device=x.device)<p).nonzero()[:,0]
-    return x.index_copy(0, chosen, change(x[chosen])) if len(chosen) else x
+    return x.index_copy(0, chosen, change(x[chosen]).clamp_(0,1)) if len(chosen) else x
 
 # %% ../nbs/10_loaders.ipynb #f2a91c02
 def _random_noise(
@@ -211,7 +211,7 @@ def _random_noise(
     "Gaussian noise, independent for each pixel"
     def change(some):
         strength = torch.rand(len(some),1,1,1, device=some.device)*sigma
-        return (some+torch.randn_like(some)*strength).clamp_(0,1)
+        return some+torch.randn_like(some)*strength
     return _on_share(x, p, change)
 
 # %% ../nbs/10_loaders.ipynb #ba11f8d1

@@ -278,8 +278,8 @@ def test_overlay():
 
 
 def test_imports_nothing_else_of_ours(root):
-    "`gradcam` knows tensors and modules; of the package how to name a missing extra, and to hook"
+    "`gradcam` knows tensors and modules; of the package how to word an error, and to hook"
     import re
     source = (root/'fer_nbdev'/'gradcam.py').read_text()
     ours = re.findall(r'^from (?:fer_nbdev)?\.\S* import .*', source, re.M)
-    assert ours==['from .core import require', 'from .models import hooked_eval']
+    assert ours==['from .core import require, suggest', 'from .models import hooked_eval']

@@ -163,12 +163,15 @@ def readme_code():
     return next((b for b in blocks if 'load_predictor' in b), None)
 
 
-def test_readme_lines_run(outside):
-    "The README's five lines, from the wheel, without torch"
+def test_readme_lines_run(env, pins, outside):
+    "The README's five lines, from the wheel and what its own line installs, without torch"
+    readme = (ROOT/'README.md').read_text(encoding='utf-8')
+    beside = re.search(r'pip install git\+\S+ (.*)', readme)[1].split()
+    install('-q', '--python', env, '-c', pins, *beside)
     code = readme_code()
     assert code and len([l for l in code.splitlines() if l.strip()]) <= 5
     said = outside(code + "\nimport sys; assert 'torch' not in sys.modules")
-    told = (ROOT/'README.md').read_text(encoding='utf-8').split(code)[1] # what it shows below
+    told = readme.split(code)[1] # what it shows below
     answer = r'(\w+) +(\d+) ?%'
     said, told = (re.search(answer, s) for s in (said, told))
     assert said[1] == told[1] and abs(int(said[2])-int(told[2])) <= 1
