@@ -8,7 +8,7 @@ faces in a fresh process.
 import argparse, json, os, subprocess, sys
 import pandas as pd
 from fer_nbdev.data import load_fer
-from fer_nbdev.files import face_hash
+from fer_nbdev.files import phash
 from fer_nbdev.quality import _plant_copies, _scores, find_leaks
 from fer_nbdev.synthetic import synthetic_faces
 
@@ -48,7 +48,7 @@ def held_out(n):
 def table(originals):
     "Recall of each sort, by the old proposals and by `find_leaks`, and the precision"
     f = _plant_copies(originals)
-    h = face_hash(f.images)
+    h = phash(f.images)
     near = pd.Series((h != h[f.info.copy_of]).sum((1, 2)) <= 80)
     before = near.groupby(f.info['sort']).mean()
     now, precision = _scores(f, find_leaks(f))

@@ -1,7 +1,9 @@
 "The edges of finding copies: flat faces, empty splits, larger faces, order, and planted truth"
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
+from fer_nbdev import quality
 from fer_nbdev.core import Faces
 from fer_nbdev.files import _pixel_hash
 from fer_nbdev.quality import _plant_copies, _scores
@@ -194,3 +196,30 @@ def test_pixel_hash_tells_single_pixels_apart():
     x = np.zeros((2, 48, 48), np.uint8)
     x[1, 47, 47] = 1
     assert len(set(_pixel_hash(x))) == 2
+
+
+def test_a_search_is_kept(tmp_path, monkeypatch):
+    "By fingerprint and threshold; where it cannot be written, the split is clean all the same"
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    faces = synthetic_faces(200, random_state=3, duplicates=.2)
+    clean, found = clean_split(faces), find_leaks(faces)
+    assert len(found) and (tmp_path/'cache/fer_nbdev').is_dir()
+    with monkeypatch.context() as m:
+        m.setattr(quality, 'find_leaks', None) # a search would fail now
+        assert clean_split(faces).fingerprint == clean.fingerprint
+        with pytest.raises(TypeError): clean_split(faces, min_similarity=.9)
+        with pytest.raises(TypeError): clean_split(faces[1:])
+    assert clean_split(faces, leaks=found).fingerprint == clean.fingerprint
+    (tmp_path/'file').write_text('no folder')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'file'))
+    assert clean_split(faces).fingerprint == clean.fingerprint
+
+
+def test_the_packages_pairs_are_the_pages(root):
+    "The list of FER-2013's copies in the package has the numbers that page 05 tells"
+    path, = (root/'fer_nbdev/assets').glob('leaks*.csv')
+    pairs = pd.read_csv(path)
+    page = (root/'nbs/05_quality.ipynb').read_text(encoding='utf-8')
+    assert f'{len(pairs):,} pairs across splits' in page
+    for n in pairs.kind.value_counts(): assert f'<td>{n}</td>' in page
+    assert (pairs.a != pairs.b).all() and pairs.distance.between(0, .12).all()
