@@ -8,8 +8,9 @@ Two numbers are set after training, by cross-validation on the training split al
   that there is no shift unless it is clearly better.
 - All logits are divided by the `temperature` with the lowest log loss (Guo et al. 2017), or by 1 if
   that is not better by more than a standard error. It changes no answer.
-The half-precision weights go to `fer_nbdev/weights/`, the same weights as ONNX, and what the file
-gets on `valid` to `results/<name>_release.json`. Nothing here sees `test`.
+The half-precision weights go to `fer_nbdev/weights/`, the same weights as ONNX, and a copy of that
+with 8 bits, calibrated on training faces. What a file gets on `valid` goes to
+`results/<name>_release.json`. Nothing here sees `test`.
 """
 import json, sys
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from fer_nbdev.data import load_fer
 from fer_nbdev.evaluate import _influences, classification_metrics, _metrics_record
-from fer_nbdev.export import export_onnx
+from fer_nbdev.export import _describe, export_onnx, quantize_onnx
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import clean_split
@@ -31,6 +32,7 @@ from train_models import FOLDER as RUNS
 
 RESULTS,WEIGHTS = HERE/'results',Path(fer_nbdev.__file__).parent/'weights'
 TAUS = (0,.1,.2,.3,.4,.5)
+N_CALIBRATION = 512
 ACCURACY,MACRO_F1 = 0,2 # columns of `_influences`
 
 
@@ -97,6 +99,27 @@ def released(model, choice, prior):
     return model
 
 
+def write_record(name, run, valid, **more):
+    "What the released file gets on `valid`, as json; its metrics in a line of text"
+    y_prob = load_predictor(WEIGHTS/f'{name}.onnx').predict_proba(valid.images)
+    out = dict(name=name, run=run, split='valid', n=len(valid), **more,
+               command=f"python {HERE.name}/release.py {name.removesuffix('-int8')}={run}",
+               metrics=_metrics_record(valid.labels, y_prob))
+    write_json(RESULTS/f'{name}_release.json', dict(out, digest=_digest(out, '')))
+    print(json.dumps(out['metrics'], indent=1))
+    shown = ('accuracy','balanced_accuracy','macro_f1')
+    return 'PublicTest: '+', '.join(f"{k} {out['metrics'][k]['value']:.4f}" for k in shown)
+
+
+def release_int8(name, run, train, valid):
+    "The 8-bit copy of a released file, calibrated on training faces that chance picks"
+    small,path = f'{name}-int8',WEIGHTS/f'{name}-int8.onnx'
+    some = np.random.default_rng(0).permutation(len(train))[:N_CALIBRATION]
+    same = quantize_onnx(WEIGHTS/f'{name}.onnx', path, train.images[some])
+    metrics = write_record(small, run, valid, calibrated_on=f'{len(some)} faces of train', **same)
+    _describe(path, path, metrics=metrics)
+
+
 def release(name, run, train, valid):
     model = create_model(name)
     meta = load_weights(model, RUNS/run/'model.safetensors')
@@ -109,14 +132,13 @@ def release(name, run, train, valid):
     more.update(tau=choice['tau'], temperature=choice['temperature'])
     save_weights(released(model, choice, prior), path, name, classes, **more)
     load_weights(model, path) # what half precision left of them
-    parity = export_onnx(model, WEIGHTS/f'{name}.onnx', classes, name)
+    record = json.loads((RUNS/run/'record.json').read_text())
+    said = dict(more, run=run, recipe=json.dumps(record['recipe']), licence='Apache-2.0')
+    parity = export_onnx(model, WEIGHTS/f'{name}.onnx', classes, name, said)
     print(name, choice['tau'], choice['temperature'], parity)
-    y_prob = load_predictor(WEIGHTS/f'{name}.onnx').predict_proba(valid.images)
-    out = dict(name=name, run=run, split='valid', n=len(valid), **choice, folds=about,
-               command=f'python {HERE.name}/release.py {name}={run}',
-               metrics=_metrics_record(valid.labels, y_prob))
-    write_json(RESULTS/f'{name}_release.json', dict(out, digest=_digest(out, '')))
-    print(json.dumps(out['metrics'], indent=1))
+    metrics = write_record(name, run, valid, **choice, folds=about)
+    _describe(WEIGHTS/f'{name}.onnx', WEIGHTS/f'{name}.onnx', metrics=metrics)
+    release_int8(name, run, train, valid)
 
 
 if __name__=='__main__':

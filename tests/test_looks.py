@@ -334,7 +334,7 @@ def test_folds_of_other_faces_are_refused(folds, tmp_path):
 
 
 def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
-    "From a run and its folds to a file that answers, with the choice in its head and on record"
+    "From a run and its folds to files that answer, with the choice in their heads and on record"
     import release as r
     from fold_models import out_of_fold
     from fer_nbdev.predict import load_predictor
@@ -353,3 +353,10 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     expected = r.adjusted(predict_faces(model, valid.images), train.counts/len(train), about['tau'])
     got = load_predictor(tmp_path/'nano.onnx').predict_proba(valid.images)
     assert np.abs(got-r.tempered(expected, about['temperature'])).max()<5e-3
+    said = load_predictor(tmp_path/'nano.onnx')._sess.get_modelmeta().custom_metadata_map
+    assert said['metrics'].startswith('PublicTest: accuracy ') and said['licence']=='Apache-2.0'
+    assert json.loads(said['recipe'])['epochs']==1 and said['fingerprint'] and said['temperature']
+    small = load_predictor(tmp_path/'nano-int8.onnx') # the same network, its numbers rounded
+    assert small._sess.get_modelmeta().custom_metadata_map['bits']=='8'
+    assert np.abs(small.predict_proba(valid.images)-got).max()<.1
+    assert json.loads((tmp_path/'nano-int8_release.json').read_text())['agreement']>.5
