@@ -12,18 +12,16 @@ Nothing here sees `test`.
 Results without a seed in their name (`nano_plain.json` and its like) are older runs: one seed each,
 trained on an older clean split and without noise, blur, low resolution and JPEG.
 """
-import functools, hashlib, json, os, shutil, sys
+import functools, json, os, shutil, sys
 from pathlib import Path
 
-import fer_nbdev.quality
 import numpy as np
-import pandas as pd
 import torch
 from fer_nbdev.core import FIVE
 from fer_nbdev.data import load_fer
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.models import create_model, load_weights
-from fer_nbdev.quality import find_leaks
+from fer_nbdev.quality import _ALIKE, _known_leaks, clean_split
 from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill
@@ -73,24 +71,11 @@ def write_json(path, content):
 
 @functools.cache
 def data(classes):
-    "FER-2013 in all its splits, and the leaks between them, searched for once and kept in FER_RUNS"
+    "FER-2013 in all its splits, and the leaks between them, searched for once"
     faces = load_fer(classes=classes)
     if faces.name!='FER-2013':
         raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these runs need")
-    search = hashlib.sha256(Path(fer_nbdev.quality.__file__).read_bytes()).hexdigest()[:8]
-    kept = FOLDER/f'leaks_{faces.fingerprint}_{search}.csv'
-    if not kept.exists():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        part = kept.with_suffix('.part')
-        find_leaks(faces).to_csv(part, index=False)
-        part.replace(kept)
-    return faces,pd.read_csv(kept)
-
-def without_leaks(faces, leaks):
-    "As `clean_split` does, from leaks that are known already"
-    keep = np.ones(len(faces), bool)
-    keep[leaks.a[leaks.split_a=='train']] = False
-    return faces[keep]
+    return faces,_known_leaks(faces, _ALIKE)
 
 def trained(name):
     "The network that the run `name` ended with"
@@ -125,7 +110,7 @@ def train(name, recipe, seed, classes=None, published=False, teachers=(), **chan
     faces,leaks = data(classes)
     valid = faces.subset('valid')
     leaked = np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train'])
-    faces = faces if published else without_leaks(faces, leaks)
+    faces = faces if published else clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
     distill = [Distill([trained(t) for t in teachers])] if teachers else []
     learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=distill, **changes)

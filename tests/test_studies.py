@@ -137,14 +137,6 @@ def test_a_run_and_its_student(study, monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match='a_s0 holds a run of another recipe'):
         models.main(['a_s0'])
 
-def test_leaks_of_runs_are_those_of_clean_split(study, monkeypatch):
-    from fer_nbdev.quality import clean_split
-    models = study('train_models')
-    drawn_as_fer(monkeypatch, models, 300)
-    faces,leaks = models.data(None)
-    assert models.without_leaks(faces, leaks).fingerprint==clean_split(faces).fingerprint
-    assert len(models.without_leaks(faces, leaks))<len(faces)
-
 def test_summary_over_seeds(study):
     summary = study('summary')
     def run(name, seed, x):
