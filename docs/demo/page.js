@@ -1,0 +1,261 @@
+// The page: camera or photo in; box, emoji, probabilities and heat map out
+import { heatMap, predict } from './faces.js'
+import { load } from './networks.js'
+import { photograph, picture, readPhoto } from './pixels.js'
+import { COLORS, EMOTIONS } from './settings.js'
+
+const $ = id => document.getElementById(id), make = (tag, props) => Object.assign(document.createElement(tag), props)
+const LIVE = 320, LARGEST = 1280 // pixels of the camera's look, and of what is shown
+const percent = p => `${Math.round(100 * p)} %`
+const says = face => `${EMOTIONS[face.first]} ${percent(face.probabilities[face.first])}`
+const emoji = EMOTIONS.map(name => Object.assign(new Image(), { src: new URL(`emoji/${name}.png`, import.meta.url), alt: '' }))
+
+// What is on the page: where its pixels are, its size, its faces and the one that is chosen
+export const shown = { source: null, w: 0, h: 0, faces: [], chosen: 0, frames: 0, ms: [] }
+let job = 0, stream = null // A later job makes an earlier one stop
+
+const say = text => { if ($('status').textContent !== text) $('status').textContent = text }
+
+// --- what is drawn
+function heatPatch(face) {
+  const canvas = new OffscreenCanvas(48, 48), pen = canvas.getContext('2d'), pixels = pen.createImageData(48, 48)
+  heatMap(face).forEach((v, i) => pixels.data.set([255, 255 * Math.max(0, 2 * v - 1), 0, 190 * v], 4 * i))
+  pen.putImageData(pixels, 0, 0)
+  return canvas
+}
+
+function drawFace(pen, face, chosen, scale) {
+  const [x, y, w, h] = face.box.map(v => v * scale), [left, top, side] = face.square.map(v => v * scale)
+  if (chosen && $('overlay').checked) {
+    pen.save()
+    pen.translate(left + side / 2, top + side / 2)
+    pen.rotate(face.turn * Math.PI / 2)
+    pen.drawImage(heatPatch(face), -side / 2, -side / 2, side, side)
+    pen.restore()
+  }
+  const line = Math.max(2, w / 40) * (chosen ? 1.5 : 1), size = Math.max(24, w / 3)
+  for (const [color, width] of [['#fff', 2 * line], [COLORS[face.first], line]]) {
+    Object.assign(pen, { strokeStyle: color, lineWidth: width })
+    pen.strokeRect(x, y, w, h)
+  }
+  const image = emoji[face.first]
+  if (image.complete) pen.drawImage(image, Math.max(0, x - size / 2), Math.max(0, y - size / 2), size, size)
+}
+
+function drawView() {
+  const { source, w, h, faces, chosen } = shown, view = $('view')
+  const scale = Math.min(1, LARGEST / Math.max(w, h)), W = Math.round(w * scale), H = Math.round(h * scale)
+  if (view.width !== W || view.height !== H) Object.assign(view, { width: W, height: H })
+  const pen = view.getContext('2d')
+  pen.fillStyle = '#fff'
+  pen.fillRect(0, 0, W, H)
+  pen.drawImage(source, 0, 0, W, H)
+  for (let i = faces.length - 1; i >= 0; i--) drawFace(pen, faces[i], i === chosen, scale)
+  view.setAttribute('aria-label', `The picture with ${faces.length === 1 ? '1 face' : `${faces.length} faces`}`)
+}
+
+function drawCrop(face) {
+  const pens = ['seen', 'heat'].map(id => $(id).getContext('2d')), grey = pens[0].createImageData(48, 48)
+  face.pixels.forEach((v, i) => grey.data.set([v, v, v, 255], 4 * i))
+  for (const pen of pens) pen.putImageData(grey, 0, 0)
+  pens[1].drawImage(heatPatch(face), 0, 0)
+}
+
+// --- the answer beside the picture. The rows are made once, so that the camera only changes them
+const bars = EMOTIONS.map((name, k) => {
+  const row = make('li'), fill = make('i'), value = make('b')
+  const bar = make('span', { className: 'bar-track' })
+  fill.style.background = COLORS[k]
+  bar.setAttribute('aria-hidden', true)
+  bar.append(fill)
+  row.append(emoji[k].cloneNode(), make('span', { textContent: name }), bar, value)
+  return { row, fill, value }
+})
+$('bars')?.append(...bars.map(b => b.row))
+
+function faceButtons(n) {
+  const buttons = [...$('faces').children].slice(0, n)
+  for (let i = buttons.length; i < n; i++) {
+    const b = make('button', { type: 'button', onclick: () => choose(i) })
+    b.append(make('img', { alt: '' }), make('span'))
+    buttons.push(b)
+  }
+  if (buttons.length !== $('faces').childElementCount || $('faces').lastChild !== buttons.at(-1))
+    $('faces').replaceChildren(...buttons)
+  return buttons
+}
+
+function writeAnswer() {
+  const { faces, chosen } = shown, face = faces[chosen]
+  $('answer').hidden = !face
+  if (!face) return
+  faceButtons(faces.length).forEach((b, i) => {
+    const [image, text] = b.children, f = faces[i]
+    if (image.src !== emoji[f.first].src) image.src = emoji[f.first].src
+    text.textContent = `Face ${i + 1}: ${says(f)}`
+    b.setAttribute('aria-pressed', i === chosen)
+  })
+  bars.forEach(({ row, fill, value }, k) => {
+    const p = face.probabilities[k]
+    row.classList.toggle('first', k === face.first)
+    fill.style.width = `${100 * p}%`
+    value.textContent = percent(p)
+  })
+  $('for').textContent = EMOTIONS[face.first]
+  drawCrop(face)
+}
+
+function show() {
+  $('stage').hidden = false
+  shown.chosen = Math.min(shown.chosen, Math.max(0, shown.faces.length - 1))
+  drawView()
+  writeAnswer()
+}
+
+function choose(i) {
+  shown.chosen = i
+  show()
+}
+
+// --- photos
+const summary = (faces, name) => faces.length ? `${faces.length === 1 ? '1 face' : `${faces.length} faces`}: ` +
+  `${faces.map(says).join(', ')}.` : `No face was found in ${name}. A larger or brighter face may help.`
+
+async function answerPhoto(blob, name) {
+  stop()
+  const mine = ++job
+  say('Looking for faces…')
+  const bitmap = await readPhoto(blob, name)
+  await ready
+  const im = photograph(bitmap), faces = await predict(im)
+  if (mine !== job) return bitmap.close()
+  shown.source?.close?.()
+  Object.assign(shown, { source: bitmap, w: im.w, h: im.h, faces, chosen: 0 })
+  show()
+  say(summary(faces, name || blob.name || 'the picture'))
+}
+
+async function answerSample(button) {
+  const name = button.dataset.photo
+  const answer = await fetch(new URL(name, import.meta.url))
+  await answerPhoto(await answer.blob(), button.textContent)
+}
+
+// --- the camera
+const REFUSED = {
+  NotAllowedError: 'The camera was refused. Allow it for this page in the browser, or choose a photo.',
+  NotFoundError: 'No camera was found. Connect one, or choose a photo.',
+  NotReadableError: 'The camera is in use elsewhere. Close the other program, or choose a photo.',
+}
+const NO_CAMERA = 'This browser gives the camera only to pages from https or localhost. Choose a photo.'
+
+function stop() {
+  stream?.getTracks().forEach(track => track.stop())
+  stream = null
+  $('stop').hidden = $('rate').hidden = true
+  $('camera').hidden = false
+}
+
+async function openCamera() {
+  stop()
+  const mine = ++job
+  if (!navigator.mediaDevices) throw Error(NO_CAMERA)
+  say('Waiting for the camera…')
+  const size = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: 'user' }
+  const opened = await navigator.mediaDevices.getUserMedia({ video: size, audio: false })
+  if (mine !== job) return opened.getTracks().forEach(track => track.stop())
+  stream = opened
+  $('stop').hidden = $('rate').hidden = false
+  $('camera').hidden = true
+  $('stop').focus()
+  stream.getTracks()[0].onended = () => {
+    stop()
+    say('The camera is gone. Connect it and open it again, or choose a photo.')
+  }
+  const video = make('video', { srcObject: stream, muted: true, playsInline: true })
+  await video.play()
+  await ready
+  say('The camera is on. Its pictures stay in this page.')
+  watch(video, mine)
+}
+
+// One frame after the other: a frame that comes while another is answered is left out
+async function watch(video, mine) {
+  const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext('2d', { willReadFrequently: true })
+  const next = f => video.requestVideoFrameCallback ? video.requestVideoFrameCallback(f) : requestAnimationFrame(f)
+  let counted = 0, since = performance.now()
+  const step = async () => {
+    if (mine !== job || !stream) return
+    const start = performance.now(), w = video.videoWidth, h = video.videoHeight // a phone may be turned
+    if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h })
+    pen.drawImage(video, 0, 0)
+    const faces = await predict(picture(pen.getImageData(0, 0, w, h).data, w, h), LIVE, 1)
+    if (mine !== job || !stream) return
+    shown.source?.close?.()
+    Object.assign(shown, { source: canvas, w, h, faces, frames: shown.frames + 1 })
+    show()
+    const now = performance.now()
+    shown.ms.push(now - start)
+    counted++
+    if (now - since > 1000) {
+      $('rate').textContent = `${Math.round(1000 * counted / (now - since))} frames a second`
+      since = now
+      counted = 0
+    }
+    next(() => step().catch(fail))
+  }
+  next(() => step().catch(fail))
+}
+
+// --- what a visitor does
+function fail(error) {
+  stop()
+  say(REFUSED[error.name] ?? error.message)
+}
+const photoFrom = files => files?.[0] && answerPhoto(files[0]).catch(fail)
+
+function listen() {
+  $('camera').onclick = () => $('notice').showModal()
+  $('notice').onclose = () => { if ($('notice').returnValue === 'open') openCamera().catch(fail) }
+  $('notice').oncancel = () => { $('notice').returnValue = '' }
+  $('stop').onclick = () => {
+    stop()
+    job++
+    say('The camera is off.')
+    $('camera').focus()
+  }
+  $('photo').onchange = e => {
+    photoFrom(e.target.files)
+    e.target.value = '' // so that the same file can be chosen again
+  }
+  for (const b of document.querySelectorAll('[data-photo]')) b.onclick = () => answerSample(b).catch(fail)
+  $('overlay').onchange = () => shown.source && show()
+  $('view').onclick = e => {
+    const scale = shown.w / $('view').clientWidth, [x, y] = [e.offsetX * scale, e.offsetY * scale]
+    const i = shown.faces.findIndex(({ box: [l, t, w, h] }) => x >= l && x <= l + w && y >= t && y <= t + h)
+    if (i >= 0) choose(i)
+  }
+  document.addEventListener('paste', e => photoFrom(e.clipboardData.files))
+  const over = on => e => {
+    e.preventDefault()
+    $('demo').classList.toggle('over', on)
+  }
+  document.addEventListener('dragover', over(true))
+  document.addEventListener('dragleave', over(false))
+  document.addEventListener('drop', e => {
+    over(false)(e)
+    photoFrom(e.dataTransfer.files)
+  })
+  addEventListener('pagehide', stop)
+}
+
+async function begin() {
+  if (typeof WebAssembly === 'undefined')
+    throw Error('This browser has no WebAssembly, or it is switched off. Open the page in a current browser.')
+  try { await load() }
+  catch (e) { throw Error(`The networks could not be loaded (${e.message}). Load the page again.`) }
+}
+
+listen()
+export const ready = begin()
+ready.then(() => { if (!job) say('Ready.') }, fail)
