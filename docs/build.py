@@ -82,6 +82,11 @@ def read_page(proc, f, part, out):
                 str(matter.get('description', '')), str(PurePosixPath(f).parent/name), part)
 
 
+def read_pages(placed, proc, out):
+    shutil.copyfile(HERE/'site.css', out/'site.css') # first: it marks the folder as ours
+    return {f: read_page(proc, f, part, out) for f,part in placed.items()}
+
+
 def write_names(out, pages):
     "names.json, so that a search for an exported name leads to its own box"
     names = {}
@@ -109,13 +114,19 @@ def build(out, only=()):
     proc = process(only)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    shutil.copyfile(HERE/'site.css', out/'site.css') # first: it marks the folder as ours
-    pages = {f: read_page(proc, f, part, out) for f,part in placed.items()}
+    pages = read_pages(placed, proc, out)
     for page in pages.values(): render(page, pages, out, QUARTO['website']['title'])
     write_names(out, pages)
     index_for_search(out)
     print(f"{len(pages)} pages in {out} ({time.time()-start:.0f} s). Open {out/'index.html'}; "
           f"with search: python -m http.server -d {out}")
+
+
+def build_for_quarto():
+    "What Quarto renders, and the demo, which it copies"
+    placed, proc = sidebar(), process()
+    pages = read_pages(placed, proc, proc)
+    render(pages[URL], pages, proc, QUARTO['website']['title'], search=False)
 
 
 def main():
@@ -126,9 +137,7 @@ def main():
     for flag in ('proc', 'readme', 'check'): p.add_argument(f'--{flag}', action='store_true')
     a = p.parse_args()
     os.chdir(ROOT)
-    if a.proc:
-        sidebar()
-        process()
+    if a.proc: build_for_quarto()
     elif a.readme or a.check: write_readme(a.check)
     else: build(a.to.resolve(), a.only)
 

@@ -1,5 +1,6 @@
 """The demo page: docs/demo/, with settings, networks and emoji of the package, two portraits, and
-ONNX Runtime Web from npm, checked against its pinned hash. Without it the page says what is missing"""
+ONNX Runtime Web from npm, checked against its pinned hash. Without it the page says what is
+missing"""
 import base64
 import hashlib
 import inspect
@@ -52,7 +53,7 @@ def fetch():
 
 
 def runtime():
-    "The package, as bytes that match the pinned hash: kept in .cache/ from an earlier build, or new"
+    "The package, as bytes that match the pinned hash: kept in .cache/ by an earlier build, or new"
     kept = CACHE/f"{PACKAGE}.tgz"
     if kept.exists() and is_pinned(kept.read_bytes()): return kept.read_bytes()
     data = fetch()

@@ -11,7 +11,7 @@ const says = face => `${EMOTIONS[face.first]} ${percent(face.probabilities[face.
 const emoji = EMOTIONS.map(name => Object.assign(new Image(), { src: new URL(`emoji/${name}.png`, import.meta.url), alt: '' }))
 
 // What is on the page: where its pixels are, its size, its faces and the one that is chosen
-export const shown = { source: null, w: 0, h: 0, faces: [], chosen: 0, frames: 0, ms: [] }
+export const shown = { source: null, w: 0, h: 0, faces: [], chosen: 0, frames: 0 }
 let job = 0, stream = null // A later job makes an earlier one stop
 
 const say = text => { if ($('status').textContent !== text) $('status').textContent = text }
@@ -132,6 +132,7 @@ async function answerPhoto(blob, name) {
   shown.source?.close?.()
   Object.assign(shown, { source: bitmap, w: im.w, h: im.h, faces, chosen: 0 })
   show()
+  $('stage').scrollIntoView({ block: 'nearest' })
   say(summary(faces, name || blob.name || 'the picture'))
 }
 
@@ -176,35 +177,49 @@ async function openCamera() {
   await video.play()
   await ready
   say('The camera is on. Its pictures stay in this page.')
-  watch(video, mine)
+  await watch(video, () => mine === job && stream === opened)
 }
 
-// One frame after the other: a frame that comes while another is answered is left out
-async function watch(video, mine) {
+// Tells when the video has a frame that was not answered yet. It listens all the time: a frame
+// that came while another was answered is there at once, and older ones are left out
+function newFrames(video, goesOn) {
+  let fresh = false, tell = null
+  const listen = () => {
+    if (!goesOn()) return tell?.()
+    video.requestVideoFrameCallback ? video.requestVideoFrameCallback(seen) : requestAnimationFrame(seen)
+  }
+  const seen = () => {
+    fresh = true
+    tell?.()
+    listen()
+  }
+  listen()
+  return async () => {
+    if (!fresh) await new Promise(done => tell = done)
+    fresh = false
+  }
+}
+
+async function watch(video, goesOn) {
   const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext('2d', { willReadFrequently: true })
-  const next = f => video.requestVideoFrameCallback ? video.requestVideoFrameCallback(f) : requestAnimationFrame(f)
+  const newFrame = newFrames(video, goesOn)
   let counted = 0, since = performance.now()
-  const step = async () => {
-    if (mine !== job || !stream) return
-    const start = performance.now(), w = video.videoWidth, h = video.videoHeight // a phone may be turned
+  while (await newFrame(), goesOn()) {
+    const w = video.videoWidth, h = video.videoHeight // they change when a phone is turned
     if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h })
     pen.drawImage(video, 0, 0)
     const faces = await predict(picture(pen.getImageData(0, 0, w, h).data, w, h), LIVE, 1)
-    if (mine !== job || !stream) return
+    if (!goesOn()) return
     shown.source?.close?.()
     Object.assign(shown, { source: canvas, w, h, faces, frames: shown.frames + 1 })
     show()
-    const now = performance.now()
-    shown.ms.push(now - start)
+    const seconds = (performance.now() - since) / 1000
     counted++
-    if (now - since > 1000) {
-      $('rate').textContent = `${Math.round(1000 * counted / (now - since))} frames a second`
-      since = now
-      counted = 0
-    }
-    next(() => step().catch(fail))
+    if (seconds < 1) continue
+    $('rate').textContent = `${Math.round(counted / seconds)} frames a second`
+    since = performance.now()
+    counted = 0
   }
-  next(() => step().catch(fail))
 }
 
 // --- what a visitor does

@@ -52,47 +52,53 @@ export async function readPhoto(blob, name = blob.name || 'The picture') {
 }
 
 // OpenCV's INTER_AREA where a side becomes shorter, INTER_CUBIC where it becomes longer.
-// For each new pixel: the first old pixel that counts, and the weights from there on
+// For each new pixel: the old pixels that count, and their weights
 function weights(from, to) {
   const scale = from / to, A = -.75
   const near = d => ((A + 2) * d - (A + 3)) * d * d + 1
   const far = d => ((A * d - 5 * A) * d + 8 * A) * d - 4 * A
-  return Array.from({ length: to }, (_, i) => {
-    if (scale < 1) {
-      const x = (i + .5) * scale - .5, t = x - Math.floor(x)
-      return [Math.floor(x) - 1, [far(t + 1), near(t), near(1 - t), far(2 - t)]]
-    }
+  const area = i => {
     const start = i * scale, end = Math.min(start + scale, from), first = Math.floor(start + 1e-9), found = []
     for (let j = first; j < end - 1e-9; j++)
       found.push((Math.min(j + 1, end) - Math.max(j, start)) / (end - start))
     return [first, found]
+  }
+  const cubic = i => {
+    const x = (i + .5) * scale - .5, t = x - Math.floor(x)
+    return [Math.floor(x) - 1, [far(t + 1), near(t), near(1 - t), far(2 - t)]]
+  }
+  return Array.from({ length: to }, (_, i) => {
+    const [first, ws] = (scale < 1 ? cubic : area)(i)
+    return { old: Int32Array.from(ws, (_, k) => clamp(first + k, 0, from - 1)), ws: Float32Array.from(ws) }
   })
+}
+
+// One row of n numbers a pixel, made narrower or wider
+function stretched(row, across, n) {
+  const made = new Float32Array(n * across.length)
+  for (let X = 0, to = 0; X < across.length; X++) {
+    const { old, ws } = across[X]
+    for (let c = 0; c < n; c++, to++) {
+      let v = 0
+      for (let k = 0; k < ws.length; k++) v += ws[k] * row[n * old[k] + c]
+      made[to] = v
+    }
+  }
+  return made
 }
 
 // `row(y)` of a picture of w by h pixels with n numbers each, as bytes of W by H pixels
 export function resize({ w, h, row }, W, H, n = 4) {
   const across = weights(w, W), down = weights(h, H), length = n * W
   const kept = new Map(), sum = new Float32Array(length), out = new Uint8ClampedArray(length * H)
-  const narrow = y => {
-    const old = row(y), made = new Float32Array(length)
-    for (let X = 0; X < W; X++) {
-      const [first, ws] = across[X]
-      for (let k = 0; k < ws.length; k++) {
-        const at = n * clamp(first + k, 0, w - 1)
-        for (let c = 0; c < n; c++) made[n * X + c] += ws[k] * old[at + c]
-      }
-    }
-    return made
-  }
   for (let Y = 0; Y < H; Y++) {
-    const [first, ws] = down[Y]
-    for (const y of kept.keys()) if (y < first) kept.delete(y)
+    const { old, ws } = down[Y]
+    for (const y of kept.keys()) if (y < old[0]) kept.delete(y)
     sum.fill(0)
     for (let k = 0; k < ws.length; k++) {
-      const y = clamp(first + k, 0, h - 1)
-      if (!kept.has(y)) kept.set(y, narrow(y))
-      const made = kept.get(y)
-      for (let i = 0; i < length; i++) sum[i] += ws[k] * made[i]
+      if (!kept.has(old[k])) kept.set(old[k], stretched(row(old[k]), across, n))
+      const made = kept.get(old[k]), weight = ws[k]
+      for (let i = 0; i < length; i++) sum[i] += weight * made[i]
     }
     out.set(sum, length * Y) // clamped bytes round as OpenCV does
   }
