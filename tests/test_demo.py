@@ -347,12 +347,11 @@ BROKEN = {
                        'This browser has no WebAssembly, or it is switched off.'),
     'network lost': (dict(script="fetch = async () => { throw TypeError('no connection') }"), None,
                      'The networks could not be loaded (no connection). Load the page again.'),
-    'refused': (dict(flags=DENY), 'camera', 'The camera was refused. Allow it for this page'),
+    'refused': (dict(flags=DENY), 'camera', 'The camera was refused. Allow it'),
     'absent': (dict(permissions=['camera']), 'camera', 'No camera was found.'),
     'in use': (dict(script="navigator.mediaDevices.getUserMedia = async () => { throw new "
                     "DOMException('', 'NotReadableError') }"), 'camera', 'in use elsewhere'),
-    'no https': (dict(script=NO_MEDIA), 'camera',
-                 'gives the camera only to pages from https or localhost.'),
+    'no https': (dict(script=NO_MEDIA), 'camera', 'to pages from https or localhost.'),
 }
 
 

@@ -3,7 +3,8 @@ import { classify, detect } from './networks.js'
 import { clamp, greySquare, resize, resized, round, turned } from './pixels.js'
 import { CROP_FACTOR, EMOTIONS, MAX_SIDE, MIN_SCORE, UPRIGHT_SCORE } from './settings.js'
 
-const SIZE = 48, CELLS = 6, OVERLAP = .3 // of the face, of the map, and where two of YuNet's boxes are one face
+const SIZE = 48, CELLS = 6 // sides of a face and of the network's map
+const OVERLAP = .3 // from here on, two of YuNet's boxes are one face
 
 // Boxes are [x, y, width, height, score]
 const overlap = (a, b) => {
@@ -32,12 +33,14 @@ async function look(data, w, h) {
   }
   const out = await detect(planes, W, H), found = []
   for (const step of [8, 16, 32]) {
-    const isFace = out[`cls_${step}`], isThere = out[`obj_${step}`], box = out[`bbox_${step}`], columns = W / step
+    const [isFace, isThere, box] = ['cls', 'obj', 'bbox'].map(name => out[`${name}_${step}`])
+    const columns = W / step
     for (let i = 0; i < isFace.length; i++) {
       const score = Math.sqrt(clamp(isFace[i], 0, 1) * clamp(isThere[i], 0, 1))
       if (score < MIN_SCORE) continue
-      const [dx, dy, lw, lh] = box.subarray(4 * i, 4 * i + 4), bw = step * Math.exp(lw), bh = step * Math.exp(lh)
-      const x = step * (i % columns + dx) - bw / 2, y = step * (Math.floor(i / columns) + dy) - bh / 2
+      const [dx, dy, lw, lh] = box.subarray(4 * i, 4 * i + 4)
+      const bw = step * Math.exp(lw), x = step * (i % columns + dx) - bw / 2
+      const bh = step * Math.exp(lh), y = step * (Math.floor(i / columns) + dy) - bh / 2
       found.push([x, y, bw, bh, score])
     }
   }
@@ -46,13 +49,17 @@ async function look(data, w, h) {
 
 // Where a box found in the turned picture lies in the picture of w by h pixels
 const turnedBack = ([x, y, bw, bh, score], turn, w, h) => [
-  [x, y, bw, bh], [w - y - bh, x, bh, bw], [w - x - bw, h - y - bh, bw, bh], [y, h - x - bw, bh, bw],
+  [x, y, bw, bh],
+  [w - y - bh, x, bh, bw],
+  [w - x - bw, h - y - bh, bw, bh],
+  [y, h - x - bw, bh, bw],
 ][turn].concat(score)
 
 // The photo with its longer side at `maxSide` (where it has as many pixels) and at 320
 function looksAt(im, maxSide) {
-  const longer = Math.max(im.w, im.h), sides = [...new Set([Math.min(maxSide, Math.max(320, longer)), 320])]
-  return sides.sort((a, b) => b - a).map(side => {
+  const longer = Math.max(im.w, im.h)
+  const sides = new Set([320, Math.min(maxSide, Math.max(320, longer))])
+  return [...sides].sort((a, b) => b - a).map(side => {
     const scale = side / longer, size = v => Math.max(1, round(v * scale))
     im = resized(im, size(im.w), size(im.h))
     return { scale, im }
@@ -69,7 +76,8 @@ async function facesTurned(looks, turn, W, H) {
     }
   }
   const faces = best(boxes, ofSmaller, .5).map(([x, y, w, h, score]) => {
-    const [x0, x1] = [x, x + w].map(v => clamp(round(v), 0, W)), [y0, y1] = [y, y + h].map(v => clamp(round(v), 0, H))
+    const [x0, x1] = [x, x + w].map(v => clamp(round(v), 0, W))
+    const [y0, y1] = [y, y + h].map(v => clamp(round(v), 0, H))
     return { box: [x0, y0, x1 - x0, y1 - y0], score: round(1000 * score) / 1000, turn }
   })
   return faces.filter(({ box: [, , w, h] }) => w > 0 && h > 0)
@@ -77,10 +85,12 @@ async function facesTurned(looks, turn, W, H) {
 
 // All faces, the largest first. Where no score is high, the photo is turned as well
 export async function findFaces(im, maxSide = MAX_SIDE, turns = 4) {
-  const looks = looksAt(im, maxSide), total = faces => faces.reduce((sum, f) => sum + f.score, 0)
+  const looks = looksAt(im, maxSide)
+  const total = faces => faces.reduce((sum, f) => sum + f.score, 0)
   let found = []
   for (let turn = 0; turn < turns; turn++) {
-    const faces = await facesTurned(looks, turn, im.w, im.h), sure = faces.some(f => f.score >= UPRIGHT_SCORE)
+    const faces = await facesTurned(looks, turn, im.w, im.h)
+    const sure = faces.some(f => f.score >= UPRIGHT_SCORE)
     if (total(faces) > total(found) && (sure || !turn)) found = faces
     if (sure && !turn) break
   }
@@ -104,17 +114,20 @@ export async function predict(im, maxSide, turns) {
   if (!n) return []
   const crops = faces.map(face => cropFace(im, face)), batch = new Uint8Array(n * SIZE * SIZE)
   crops.forEach(({ pixels }, i) => batch.set(pixels, i * SIZE * SIZE))
-  const { probs, cam } = await classify(batch, n), classes = EMOTIONS.length, cells = classes * CELLS * CELLS
+  const { probs, cam } = await classify(batch, n)
+  const classes = EMOTIONS.length, cells = classes * CELLS ** 2
   return faces.map((face, i) => {
     const probabilities = [...probs.subarray(i * classes, (i + 1) * classes)]
     const first = probabilities.indexOf(Math.max(...probabilities))
-    return { ...face, ...crops[i], probabilities, first, maps: cam.slice(i * cells, (i + 1) * cells) }
+    const maps = cam.slice(i * cells, (i + 1) * cells)
+    return { ...face, ...crops[i], probabilities, first, maps }
   })
 }
 
 // Where the evidence for the class `k` lies: 48x48 numbers of at most 1
 export function heatMap({ maps, first }, k = first) {
-  const map = maps.subarray(k * CELLS ** 2, (k + 1) * CELLS ** 2), out = new Float32Array(SIZE * SIZE)
+  const map = maps.subarray(k * CELLS ** 2, (k + 1) * CELLS ** 2)
+  const out = new Float32Array(SIZE * SIZE)
   const at = i => {
     const v = (i + .5) * CELLS / SIZE - .5, low = Math.floor(v)
     return [Math.max(0, low), Math.min(CELLS - 1, low + 1), v - low]

@@ -11,11 +11,11 @@ async function bytes(name) {
 // YuNet's file asks for 640x640 pixels. A length is written as 08 80 05 (the number 640). The same
 // three bytes can say 12 01 'h' (a length of any size, called h), and so the file takes all sizes
 function anySize(onnx) {
-  const begins = [0x0a, 5, ...new TextEncoder().encode('input'), 0x12] // where the input is described
+  const begins = [0x0a, 5, ...new TextEncoder().encode('input'), 0x12] // the input's description
   const at = onnx.findIndex((_, i) => begins.every((v, k) => onnx[i + k] === v))
   const names = [...'hw'].map(c => c.charCodeAt(0))
   for (let i = at; at >= 0 && i < at + 60 && names.length; i++)
-    if (onnx[i] === 8 && onnx[i + 1] === 0x80 && onnx[i + 2] === 5) onnx.set([0x12, 1, names.shift()], i)
+    if ([8, 0x80, 5].every((v, k) => onnx[i + k] === v)) onnx.set([0x12, 1, names.shift()], i)
   if (names.length) throw Error('models/yunet.onnx is not the file from 2023')
   return onnx
 }
@@ -24,13 +24,15 @@ function anySize(onnx) {
 export async function load() {
   ort = await import('./ort/ort.wasm.min.mjs')
   Object.assign(ort.env.wasm, { numThreads: 1, wasmPaths: here('ort/') })
-  const open = async data => ort.InferenceSession.create(data, { executionProviders: ['wasm'], logSeverityLevel: 3 })
+  const options = { executionProviders: ['wasm'], logSeverityLevel: 3 }
+  const open = data => ort.InferenceSession.create(data, options)
   yunet = await open(anySize(await bytes('models/yunet.onnx')))
   nano = await open(await bytes('models/nano.onnx'))
 }
 
 async function run(session, name, type, data, shape) {
-  const input = new ort.Tensor(type, data, shape), outputs = await session.run({ [name]: input }), found = {}
+  const input = new ort.Tensor(type, data, shape), outputs = await session.run({ [name]: input })
+  const found = {}
   for (const key in outputs) {
     found[key] = outputs[key].data
     outputs[key].dispose()
@@ -39,7 +41,7 @@ async function run(session, name, type, data, shape) {
   return found
 }
 
-// float32 blue, green, red of 0 to 255 -> cls_8, obj_8, bbox_8 and so on, for squares of 8, 16, 32 pixels
+// float32 blue, green, red of 0 to 255 -> cls_8, obj_8, bbox_8 for squares of 8 pixels, cls_16 ...
 export const detect = (data, w, h) => run(yunet, 'input', 'float32', data, [1, 3, h, w])
 
 // uint8 grey faces of 48x48 -> probs (n, classes) and cam (n, classes, 6, 6)

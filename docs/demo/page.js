@@ -4,28 +4,34 @@ import { load } from './networks.js'
 import { photograph, picture, readPhoto } from './pixels.js'
 import { COLORS, EMOTIONS } from './settings.js'
 
-const $ = id => document.getElementById(id), make = (tag, props) => Object.assign(document.createElement(tag), props)
+const $ = id => document.getElementById(id)
+const make = (tag, props) => Object.assign(document.createElement(tag), props)
 const LIVE = 320, LARGEST = 1280 // pixels of the camera's look, and of what is shown
 const percent = p => `${Math.round(100 * p)} %`
+const count = faces => faces.length === 1 ? '1 face' : `${faces.length} faces`
 const says = face => `${EMOTIONS[face.first]} ${percent(face.probabilities[face.first])}`
-const emoji = EMOTIONS.map(name => Object.assign(new Image(), { src: new URL(`emoji/${name}.png`, import.meta.url), alt: '' }))
+const near = file => new URL(file, import.meta.url)
+const emoji = EMOTIONS.map(name => make('img', { src: near(`emoji/${name}.png`), alt: '' }))
 
 // What is on the page: where its pixels are, its size, its faces and the one that is chosen
 export const shown = { source: null, w: 0, h: 0, faces: [], chosen: 0, frames: 0 }
-let job = 0, stream = null // A later job makes an earlier one stop
+let job = 0, stream = null
 
 const say = text => { if ($('status').textContent !== text) $('status').textContent = text }
 
 // --- what is drawn
 function heatPatch(face) {
-  const canvas = new OffscreenCanvas(48, 48), pen = canvas.getContext('2d'), pixels = pen.createImageData(48, 48)
-  heatMap(face).forEach((v, i) => pixels.data.set([255, 255 * Math.max(0, 2 * v - 1), 0, 190 * v], 4 * i))
+  const canvas = new OffscreenCanvas(48, 48), pen = canvas.getContext('2d')
+  const pixels = pen.createImageData(48, 48)
+  const color = v => [255, 510 * v - 255, 0, 190 * v] // from clear over red to yellow
+  heatMap(face).forEach((v, i) => pixels.data.set(color(v), 4 * i))
   pen.putImageData(pixels, 0, 0)
   return canvas
 }
 
 function drawFace(pen, face, chosen, scale) {
-  const [x, y, w, h] = face.box.map(v => v * scale), [left, top, side] = face.square.map(v => v * scale)
+  const [x, y, w, h] = face.box.map(v => v * scale)
+  const [left, top, side] = face.square.map(v => v * scale)
   if (chosen && $('overlay').checked) {
     pen.save()
     pen.translate(left + side / 2, top + side / 2)
@@ -39,23 +45,26 @@ function drawFace(pen, face, chosen, scale) {
     pen.strokeRect(x, y, w, h)
   }
   const image = emoji[face.first]
-  if (image.complete) pen.drawImage(image, Math.max(0, x - size / 2), Math.max(0, y - size / 2), size, size)
+  const [right, down] = [x, y].map(v => Math.max(0, v - size / 2))
+  if (image.complete) pen.drawImage(image, right, down, size, size)
 }
 
 function drawView() {
   const { source, w, h, faces, chosen } = shown, view = $('view')
-  const scale = Math.min(1, LARGEST / Math.max(w, h)), W = Math.round(w * scale), H = Math.round(h * scale)
+  const scale = Math.min(1, LARGEST / Math.max(w, h))
+  const [W, H] = [w, h].map(v => Math.ceil(v * scale))
   if (view.width !== W || view.height !== H) Object.assign(view, { width: W, height: H })
   const pen = view.getContext('2d')
   pen.fillStyle = '#fff'
   pen.fillRect(0, 0, W, H)
   pen.drawImage(source, 0, 0, W, H)
   for (let i = faces.length - 1; i >= 0; i--) drawFace(pen, faces[i], i === chosen, scale)
-  view.setAttribute('aria-label', `The picture with ${faces.length === 1 ? '1 face' : `${faces.length} faces`}`)
+  view.setAttribute('aria-label', `The picture with ${count(faces)}`)
 }
 
 function drawCrop(face) {
-  const pens = ['seen', 'heat'].map(id => $(id).getContext('2d')), grey = pens[0].createImageData(48, 48)
+  const pens = ['seen', 'heat'].map(id => $(id).getContext('2d'))
+  const grey = pens[0].createImageData(48, 48)
   face.pixels.forEach((v, i) => grey.data.set([v, v, v, 255], 4 * i))
   for (const pen of pens) pen.putImageData(grey, 0, 0)
   pens[1].drawImage(heatPatch(face), 0, 0)
@@ -118,53 +127,39 @@ function choose(i) {
 }
 
 // --- photos
-const summary = (faces, name) => faces.length ? `${faces.length === 1 ? '1 face' : `${faces.length} faces`}: ` +
-  `${faces.map(says).join(', ')}.` : `No face was found in ${name}. A larger or brighter face may help.`
+const summary = (faces, name) => faces.length ? `${count(faces)}: ${faces.map(says).join(', ')}.` :
+  `No face was found in ${name}. A larger or brighter face may help.`
 
-async function answerPhoto(blob, name) {
-  stop()
-  const mine = ++job
+async function answerPhoto(blob, name, goesOn) {
   say('Looking for faces…')
-  const bitmap = await readPhoto(blob, name)
-  await ready
-  const im = photograph(bitmap), faces = await predict(im)
-  if (mine !== job) return bitmap.close()
+  const bitmap = await readPhoto(blob, name), im = photograph(bitmap), faces = await predict(im)
+  if (!goesOn()) return bitmap.close()
   shown.source?.close?.()
   Object.assign(shown, { source: bitmap, w: im.w, h: im.h, faces, chosen: 0 })
   show()
   $('stage').scrollIntoView({ block: 'nearest' })
-  say(summary(faces, name || blob.name || 'the picture'))
+  say(summary(faces, name))
 }
 
-async function answerSample(button) {
-  const name = button.dataset.photo
-  const answer = await fetch(new URL(name, import.meta.url))
-  await answerPhoto(await answer.blob(), button.textContent)
+async function answerSample(button, goesOn) {
+  const file = await fetch(near(button.dataset.photo))
+  await answerPhoto(await file.blob(), button.textContent, goesOn)
 }
 
 // --- the camera
 const REFUSED = {
-  NotAllowedError: 'The camera was refused. Allow it for this page in the browser, or choose a photo.',
+  NotAllowedError: 'The camera was refused. Allow it in the browser, or choose a photo.',
   NotFoundError: 'No camera was found. Connect one, or choose a photo.',
   NotReadableError: 'The camera is in use elsewhere. Close the other program, or choose a photo.',
 }
-const NO_CAMERA = 'This browser gives the camera only to pages from https or localhost. Choose a photo.'
+const NO_CAMERA = 'The browser gives the camera to pages from https or localhost. Choose a photo.'
 
-function stop() {
-  stream?.getTracks().forEach(track => track.stop())
-  stream = null
-  $('stop').hidden = $('rate').hidden = true
-  $('camera').hidden = false
-}
-
-async function openCamera() {
-  stop()
-  const mine = ++job
+async function openCamera(goesOn) {
   if (!navigator.mediaDevices) throw Error(NO_CAMERA)
   say('Waiting for the camera…')
   const size = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: 'user' }
   const opened = await navigator.mediaDevices.getUserMedia({ video: size, audio: false })
-  if (mine !== job) return opened.getTracks().forEach(track => track.stop())
+  if (!goesOn()) return opened.getTracks().forEach(track => track.stop())
   stream = opened
   $('stop').hidden = $('rate').hidden = false
   $('camera').hidden = true
@@ -175,9 +170,8 @@ async function openCamera() {
   }
   const video = make('video', { srcObject: stream, muted: true, playsInline: true })
   await video.play()
-  await ready
   say('The camera is on. Its pictures stay in this page.')
-  await watch(video, () => mine === job && stream === opened)
+  await watch(video, goesOn)
 }
 
 // Tells when the video has a frame that was not answered yet. It listens all the time: a frame
@@ -186,7 +180,8 @@ function newFrames(video, goesOn) {
   let fresh = false, tell = null
   const listen = () => {
     if (!goesOn()) return tell?.()
-    video.requestVideoFrameCallback ? video.requestVideoFrameCallback(seen) : requestAnimationFrame(seen)
+    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(seen)
+    else requestAnimationFrame(seen)
   }
   const seen = () => {
     fresh = true
@@ -201,7 +196,8 @@ function newFrames(video, goesOn) {
 }
 
 async function watch(video, goesOn) {
-  const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext('2d', { willReadFrequently: true })
+  const canvas = new OffscreenCanvas(1, 1)
+  const pen = canvas.getContext('2d', { willReadFrequently: true })
   const newFrame = newFrames(video, goesOn)
   let counted = 0, since = performance.now()
   while (await newFrame(), goesOn()) {
@@ -223,19 +219,36 @@ async function watch(video, goesOn) {
 }
 
 // --- what a visitor does
-function fail(error) {
-  stop()
-  say(REFUSED[error.name] ?? error.message)
+function stop() {
+  job++
+  stream?.getTracks().forEach(track => track.stop())
+  stream = null
+  $('stop').hidden = $('rate').hidden = true
+  $('camera').hidden = false
 }
-const photoFrom = files => files?.[0] && answerPhoto(files[0]).catch(fail)
+
+// Camera or photo. What was started before ends, and nobody hears of its answers and errors
+async function start(work) {
+  stop()
+  const mine = job, goesOn = () => mine === job
+  try {
+    await ready
+    await work(goesOn)
+  } catch (error) {
+    if (!goesOn()) return
+    stop()
+    say(REFUSED[error.name] ?? error.message)
+  }
+}
+
+const photoFrom = ([file] = []) => file && start(goesOn => answerPhoto(file, file.name, goesOn))
 
 function listen() {
   $('camera').onclick = () => $('notice').showModal()
-  $('notice').onclose = () => { if ($('notice').returnValue === 'open') openCamera().catch(fail) }
+  $('notice').onclose = () => { if ($('notice').returnValue === 'open') start(openCamera) }
   $('notice').oncancel = () => { $('notice').returnValue = '' }
   $('stop').onclick = () => {
     stop()
-    job++
     say('The camera is off.')
     $('camera').focus()
   }
@@ -243,11 +256,13 @@ function listen() {
     photoFrom(e.target.files)
     e.target.value = '' // so that the same file can be chosen again
   }
-  for (const b of document.querySelectorAll('[data-photo]')) b.onclick = () => answerSample(b).catch(fail)
+  for (const b of document.querySelectorAll('[data-photo]'))
+    b.onclick = () => start(goesOn => answerSample(b, goesOn))
   $('overlay').onchange = () => shown.source && show()
   $('view').onclick = e => {
     const scale = shown.w / $('view').clientWidth, [x, y] = [e.offsetX * scale, e.offsetY * scale]
-    const i = shown.faces.findIndex(({ box: [l, t, w, h] }) => x >= l && x <= l + w && y >= t && y <= t + h)
+    const inside = ([left, top, w, h]) => x >= left && x <= left + w && y >= top && y <= top + h
+    const i = shown.faces.findIndex(({ box }) => inside(box))
     if (i >= 0) choose(i)
   }
   document.addEventListener('paste', e => photoFrom(e.clipboardData.files))
@@ -266,11 +281,11 @@ function listen() {
 
 async function begin() {
   if (typeof WebAssembly === 'undefined')
-    throw Error('This browser has no WebAssembly, or it is switched off. Open the page in a current browser.')
+    throw Error('This browser has no WebAssembly, or it is switched off. Use a current browser.')
   try { await load() }
   catch (e) { throw Error(`The networks could not be loaded (${e.message}). Load the page again.`) }
 }
 
 listen()
 export const ready = begin()
-ready.then(() => { if (!job) say('Ready.') }, fail)
+ready.then(() => { if (!job) say('Ready.') }, error => say(error.message))

@@ -10,13 +10,15 @@ export const round = v => {
   return r - v === .5 && r % 2 ? r - 1 : r
 }
 
-export const picture = (data, w, h) => ({ w, h, data, row: y => data.subarray(4 * w * y, 4 * w * (y + 1)) })
+export const picture = (data, w, h) =>
+  ({ w, h, data, row: y => data.subarray(4 * w * y, 4 * w * (y + 1)) })
 
 // A photo is read in bands: phones refuse a canvas of 17 million pixels or more
 const BAND = 128
 export function photograph(bitmap) {
   const { width: w, height: h } = bitmap
-  const pen = new OffscreenCanvas(w, Math.min(h, BAND)).getContext('2d', { willReadFrequently: true })
+  const canvas = new OffscreenCanvas(w, Math.min(h, BAND))
+  const pen = canvas.getContext('2d', { willReadFrequently: true })
   let top = -1, band
   const row = y => {
     if (top < 0 || y < top || y >= top + BAND) {
@@ -35,20 +37,21 @@ export function photograph(bitmap) {
 async function sizeOf(blob) {
   const img = new Image(), url = URL.createObjectURL(blob)
   try {
-    await new Promise((done, failed) => Object.assign(img, { onload: done, onerror: failed, src: url }))
+    await new Promise((onload, onerror) => Object.assign(img, { onload, onerror, src: url }))
     return img.naturalWidth * img.naturalHeight
   } catch { return 0 } finally { URL.revokeObjectURL(url) }
 }
 
 // The upright photo in a file, in the numbers that the file holds; or one sentence on what is wrong
-export async function readPhoto(blob, name = blob.name || 'The picture') {
+export async function readPhoto(blob, name) {
   const million = n => Math.round(n / 1e6)
   const size = await sizeOf(blob)
-  if (size > MAX_PIXELS) throw Error(`${name} has ${million(size)} million pixels, and this page takes ` +
-    `${million(MAX_PIXELS)} million. Save it smaller, or use predict in Python.`)
-  const as = { colorSpaceConversion: 'none', premultiplyAlpha: 'none', imageOrientation: 'from-image' }
-  try { if (size) return await createImageBitmap(blob, as) } catch { /* the sentence below */ }
-  throw Error(`${name} is not a picture that this browser can read. Choose a .jpg, .png or .webp file.`)
+  if (size > MAX_PIXELS) throw Error(`${name} has ${million(size)} million pixels, and this page ` +
+    `takes ${million(MAX_PIXELS)} million. Save it smaller, or use predict in Python.`)
+  const asIs = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }
+  try { if (size) return await createImageBitmap(blob, asIs) } catch { /* the sentence below */ }
+  throw Error(`${name} is not a picture that this browser can read. ` +
+    'Choose a .jpg, .png or .webp file.')
 }
 
 // OpenCV's INTER_AREA where a side becomes shorter, INTER_CUBIC where it becomes longer.
@@ -58,7 +61,8 @@ function weights(from, to) {
   const near = d => ((A + 2) * d - (A + 3)) * d * d + 1
   const far = d => ((A * d - 5 * A) * d + 8 * A) * d - 4 * A
   const area = i => {
-    const start = i * scale, end = Math.min(start + scale, from), first = Math.floor(start + 1e-9), found = []
+    const start = i * scale, end = Math.min(start + scale, from), first = Math.floor(start + 1e-9)
+    const found = []
     for (let j = first; j < end - 1e-9; j++)
       found.push((Math.min(j + 1, end) - Math.max(j, start)) / (end - start))
     return [first, found]
@@ -69,7 +73,8 @@ function weights(from, to) {
   }
   return Array.from({ length: to }, (_, i) => {
     const [first, ws] = (scale < 1 ? cubic : area)(i)
-    return { old: Int32Array.from(ws, (_, k) => clamp(first + k, 0, from - 1)), ws: Float32Array.from(ws) }
+    const old = Int32Array.from(ws, (_, k) => clamp(first + k, 0, from - 1))
+    return { old, ws: Float32Array.from(ws) }
   })
 }
 
@@ -105,14 +110,16 @@ export function resize({ w, h, row }, W, H, n = 4) {
   return out
 }
 
-export const resized = (im, W, H) => im.data && im.w === W && im.h === H ? im : picture(resize(im, W, H), W, H)
+export const resized = (im, W, H) =>
+  im.data && im.w === W && im.h === H ? im : picture(resize(im, W, H), W, H)
 
 // np.rot90: quarter turns to the left, of `n` numbers a pixel
 export function turned(data, w, h, turn, n) {
   if (!turn) return data
   const out = new data.constructor(data.length), W = turn % 2 ? h : w
   for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) {
-    const [X, Y] = turn === 1 ? [y, w - 1 - x] : turn === 2 ? [w - 1 - x, h - 1 - y] : [h - 1 - y, x]
+    const X = turn === 1 ? y : turn === 2 ? w - 1 - x : h - 1 - y
+    const Y = turn === 1 ? w - 1 - x : turn === 2 ? h - 1 - y : x
     for (let c = 0; c < n; c++) out[n * (Y * W + X) + c] = data[n * (y * w + x) + c]
   }
   return out
