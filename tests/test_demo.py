@@ -386,6 +386,12 @@ def test_the_page_forbids_itself_other_hosts(visit):
         assert page.evaluate(script) == 'Failed to fetch'
 
 
+def test_the_search_works_under_that_policy(visit):
+    with visit() as page:
+        page.fill('#ui-search', 'Grad-CAM')
+        page.locator('#ui-results a[href*="gradcam.html"]').first.wait_for()
+
+
 def test_what_lies_beside_the_page(site, address):
     "Of ONNX Runtime three files, with their licence; the networks as they are in the package"
     names = ['ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm', 'ort.wasm.min.mjs']
