@@ -26,7 +26,7 @@ POLICY = ("default-src 'self' data: blob:; connect-src 'self'; form-action 'none
           "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'")
 MISSING = """::: {{.callout-warning}}
 ## The demo is not in this copy of the site
-It needs {package} from the npm registry. When the site was built, {why}.
+It needs `{package}` from the npm registry. When the site was built, {why}.
 Build it again where npm can fetch that package: `make docs`.
 :::"""
 
