@@ -1,7 +1,7 @@
 """The documentation site, offline: nbdev's processed notebooks through Pandoc, as Quarto does it.
 
     python docs/build.py                  the site, into _docs/
-    python docs/build.py --to DIR 00 13   into DIR, and only these notebooks
+    python docs/build.py --to DIR 00 13   into DIR, and only these notebooks (or `demo`)
     python docs/build.py --proc           only what Quarto then renders: _proc/
     python docs/build.py --readme         README.md and its pictures, from nbs/index.ipynb
     python docs/build.py --check          exit 1 if README.md is not what --readme would write
@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 # Exported cells run for their signatures: no page is built from data
 os.environ.pop('FER2013_PATH', None)
 import yaml
+from demo_page import URL, write_demo
 from readme import write_readme
 from render import CFG, HERE, NBS, ROOT, SITE, Page, copy_plotly, render, text
 
@@ -34,12 +35,14 @@ def files_of(part):
 
 
 def sidebar():
-    "{notebook: its part}, in the order of `_quarto.yml`; stops at a notebook without a place"
+    """{notebook or the demo: its part}, in the order of `_quarto.yml`; stops at a notebook without
+    a place"""
     placed = {}
     for part in QUARTO['website']['sidebar']['contents']:
         if isinstance(part, str): part = dict(section='', contents=[part])
+        if 'href' in part: part = dict(section='', contents=[part['href']])
         for f in files_of(part):
-            if (NBS/f).exists(): placed[f] = part['section']
+            if (NBS/f).exists() or f == URL: placed[f] = part['section']
             else: print(f"note: _quarto.yml lists {f}, which is not in nbs/", file=sys.stderr)
     for f in sorted(p.relative_to(NBS) for p in NBS.rglob('*.ipynb')):
         if f.as_posix() not in placed and not any(p[0] in '._' for p in f.parts):
@@ -61,18 +64,27 @@ def process(only=()):
     return proc
 
 
+def name_of(f): return 'demo' if f == URL else Path(f).name
+
+
 def front_matter(nb):
     first = nb['cells'][0]
     if first['cell_type'] != 'raw': return {}
     return yaml.safe_load(text(first['source']).strip().strip('-'))
 
 
-def read_page(proc, f, part):
+def read_page(proc, f, part, out):
+    if f == URL: return write_demo(out)
     nb = json.loads((proc/f).read_text(encoding='utf-8'))
     matter = front_matter(nb)
     name = matter.get('output-file', PurePosixPath(f).stem + '.html')
     return Page(nb, f, str(matter.get('title', PurePosixPath(f).stem)),
                 str(matter.get('description', '')), str(PurePosixPath(f).parent/name), part)
+
+
+def read_pages(placed, proc, out):
+    shutil.copyfile(HERE/'site.css', out/'site.css') # first: it marks the folder as ours
+    return {f: read_page(proc, f, part, out) for f,part in placed.items()}
 
 
 def write_names(out, pages):
@@ -98,17 +110,23 @@ def build(out, only=()):
     if out.exists() and any(out.iterdir()) and not (out/'site.css').exists():
         sys.exit(f"error: {out} holds something else than this site; "
                  "choose an empty or a new folder")
-    if only: placed = {f: p for f,p in placed.items() if Path(f).name.startswith(tuple(only))}
+    if only: placed = {f: p for f,p in placed.items() if name_of(f).startswith(tuple(only))}
     proc = process(only)
-    pages = {f: read_page(proc, f, part) for f,part in placed.items()}
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    shutil.copyfile(HERE/'site.css', out/'site.css') # first: it marks the folder as ours
+    pages = read_pages(placed, proc, out)
     for page in pages.values(): render(page, pages, out, QUARTO['website']['title'])
     write_names(out, pages)
     index_for_search(out)
     print(f"{len(pages)} pages in {out} ({time.time()-start:.0f} s). Open {out/'index.html'}; "
           f"with search: python -m http.server -d {out}")
+
+
+def build_for_quarto():
+    "What Quarto renders, and the demo, which it copies"
+    placed, proc = sidebar(), process()
+    pages = read_pages(placed, proc, proc)
+    render(pages[URL], pages, proc, QUARTO['website']['title'], search=False)
 
 
 def main():
@@ -119,9 +137,7 @@ def main():
     for flag in ('proc', 'readme', 'check'): p.add_argument(f'--{flag}', action='store_true')
     a = p.parse_args()
     os.chdir(ROOT)
-    if a.proc:
-        sidebar()
-        process()
+    if a.proc: build_for_quarto()
     elif a.readme or a.check: write_readme(a.check)
     else: build(a.to.resolve(), a.only)
 

@@ -35,6 +35,7 @@ class Page:
     description: str
     url: str # Path of the page under the site's root
     part: str = '' # Heading over it in the sidebar
+    policy: str = '' # What it may load and send, for the browser to enforce
 
     @property
     def label(self):
@@ -222,7 +223,7 @@ def render(page, pages, out, site_title, search=True):
     "Write one of `pages`, a dict by file in the order of the sidebar"
     v = dict(nav=navigation(pages, page), up=page.up, sitetitle=site_title, part=page.part,
              repo=CFG.git_url, copyright=f'© {CFG.copyright}. Apache-2.0.',
-             search='yes' if search else '')
+             search='yes' if search else '', policy=page.policy)
     if (NBS/page.file).exists():
         v.update(file=page.file, notebook=f'{BLOB}{CFG.nbs_path.name}/{page.file}',
                  colab=COLAB+page.file, install=html.escape(INSTALL))

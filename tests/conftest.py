@@ -104,9 +104,9 @@ def chromium(need):
              '--disable-background-networking --disable-component-update').split()
 
     @contextmanager
-    def _open():
+    def _open(*more):
         with sync_playwright() as p:
-            browser = p.chromium.launch(executable_path=path, args=flags)
+            browser = p.chromium.launch(executable_path=path, args=[*flags, *more])
             try: yield browser
             finally: browser.close()
     return _open

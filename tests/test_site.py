@@ -41,7 +41,11 @@ def sidebar():
     "The sidebar of _quarto.yml: (part, what it lists)"
     settings = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
     for i in settings['website']['sidebar']['contents']:
-        yield (i['section'], i['contents']) if isinstance(i, dict) else ('', [i])
+        if isinstance(i, str): yield '', [i]
+        elif 'section' in i: yield i['section'], i['contents']
+
+
+DEMO = 'demo/index.html' # The one page that no notebook becomes
 
 
 def sources(soup):
@@ -95,7 +99,7 @@ def test_ids_are_unique(pages):
 
 def test_every_notebook_has_its_place(pages):
     "A page, in the sidebar of every page under its part; next and previous lead through all"
-    want = [page_of(nb) for nb in notebooks()]
+    want = [DEMO, *(page_of(nb) for nb in notebooks())]
     assert sorted(pages) == sorted(want)
     parts = [part for part,_ in sidebar() if part]
     for name,soup in pages.items():

@@ -76,6 +76,11 @@ def test_script_is_readable(script):
     assert not wrong, f"{script.relative_to(ROOT)}: " + '; '.join(wrong)
 
 
+@pytest.mark.parametrize('script', sorted((ROOT/'docs/demo').glob('*.js')), ids=lambda f: f.name)
+def test_javascript_is_readable(script):
+    assert not too_wide(script.read_text(encoding='utf-8'))
+
+
 def test_the_counts_can_fail():
     "A long line, two statements, a URL, a one-line method, three exports in a row: as expected"
     assert too_wide('x = ' + '1'*100) and not too_wide('# https://' + 'a'*100)
