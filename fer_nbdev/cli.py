@@ -60,6 +60,7 @@ def _drop_output():
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
+# %% ../nbs/22_cli.ipynb #90112ad4
 def _main(program):
     for stream in (sys.stdout, sys.stderr): stream.reconfigure(errors='namereplace')
     warnings.showwarning = lambda message, *args, **kwargs: _say('note', message)
@@ -77,7 +78,7 @@ _Debug = Annotated[bool, typer.Option('--debug', help="Show where an error comes
 _Overwrite = Annotated[bool, typer.Option('--overwrite', help="Replace what exists already")]
 _Score = Annotated[float, typer.Option(help="Leave out faces with a lower score, 0 to 1")]
 _Data = Annotated[str, typer.Argument(
-    help="csv, parquet, archive or folder of faces; else the variable FER2013_PATH; else drawn ones")]
+    help="csv, parquet, archive or folder of faces; else $FER2013_PATH; else drawn faces")]
 
 # %% ../nbs/22_cli.ipynb #33e463e4
 def _print_json(o): print(json.dumps(o), flush=True)
@@ -92,6 +93,7 @@ def _left(done, n, seconds):
     left = round(seconds/done*(n-done))
     return f"{done:,} of {n:,}, {left//60}:{left%60:02d} left"
 
+# %% ../nbs/22_cli.ipynb #4ce24caf
 def _progress(items):
     "`items` one after the other, with the time left on standard error if that is a terminal"
     start,n = time.monotonic(),len(items)
@@ -110,6 +112,7 @@ def _check_free(path, overwrite):
     if not path.parent.is_dir(): raise FileNotFoundError(f"{path.parent}: no such folder")
     return path
 
+# %% ../nbs/22_cli.ipynb #95694363
 def _write_file(path, data):
     "Write bytes to a temporary name, then rename"
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
@@ -138,6 +141,7 @@ def _plain_face(p):
     return dict(box=box, emotion=p.emotion, emoji=p.emoji, probability=round(p.probability,4),
                 probabilities=shares)
 
+# %% ../nbs/22_cli.ipynb #d66b9419
 def _show_faces(source, faces, as_json, several):
     "What was found in one photo, on standard output"
     if as_json: _print_json(dict(source=source, faces=[_plain_face(p) for p in faces]))
@@ -171,6 +175,7 @@ def _targets(photos, folder, overwrite):
     Path(folder).mkdir(parents=True, exist_ok=True)
     return {p: _check_free(Path(folder)/n, overwrite) for p,n in names.items()}
 
+# %% ../nbs/22_cli.ipynb #9596b3a1
 def _read_source(source):
     "The photo at a path; '-' is standard input"
     from fer_nbdev.detect import read_photo
@@ -241,8 +246,9 @@ def _load(data):
     from fer_nbdev.data import load_fer
     with contextlib.redirect_stdout(sys.stderr): return load_fer(data)
 
+# %% ../nbs/22_cli.ipynb #dc6cfe29
 def _table(d):
-    "A DataFrame as text, or as JSON can hold it"
+    "A DataFrame as JSON can hold it, a dict for each row"
     return json.loads(d.to_json(orient='index'))
 
 # %% ../nbs/22_cli.ipynb #47c56198
@@ -272,6 +278,7 @@ def _columns(faces):
         for i,v in enumerate(VOTES): d[f'ferplus_{v}'] = faces.votes[:,i]
     return d
 
+# %% ../nbs/22_cli.ipynb #9173fa97
 def _png(image):
     from PIL import Image
     data = io.BytesIO()
@@ -283,29 +290,37 @@ def _to_parquet(faces, path):
     d = _columns(faces).assign(blurred=faces.not_a_face, image=[_png(im) for im in faces.images])
     d.to_parquet(path, index=False)
 
+# %% ../nbs/22_cli.ipynb #766ce004
 def _to_csv(faces, path):
     import pandas as pd
     pixels = [' '.join(map(str, im.ravel().tolist())) for im in faces.images]
     d = _columns(faces)
     pd.DataFrame(dict(emotion=d.emotion, pixels=pixels, Usage=d.usage)).to_csv(path, index=False)
 
+# %% ../nbs/22_cli.ipynb #6d3e5767
 def _to_folder(faces, path):
     for i,(im,split,emotion) in enumerate(zip(faces.images, faces.split, faces.emotions)):
         folder = path/split/emotion
         folder.mkdir(parents=True, exist_ok=True)
         (folder/f'{i:06d}.png').write_bytes(_png(im))
 
+# %% ../nbs/22_cli.ipynb #0345b97b
+_WRITERS = {'.parquet': _to_parquet, '.csv': _to_csv, '': _to_folder}
+
+def _writer(path):
+    "What writes faces, by the ending of `path`; none is a folder"
+    if path.suffix in _WRITERS: return _WRITERS[path.suffix]
+    raise ValueError(f"{path}: unknown ending '{path.suffix}', expected .parquet, .csv, or "
+                     "none for a folder of pictures")
+
 # %% ../nbs/22_cli.ipynb #bc3d9990
 def _write_faces(faces, path):
-    "Write to a temporary name by the ending of `path`, none is a folder; then rename"
+    "Write to a temporary name, then rename"
     import shutil
-    writers = {'.parquet': _to_parquet, '.csv': _to_csv, '': _to_folder}
-    if path.suffix not in writers:
-        raise ValueError(f"{path}: unknown ending '{path.suffix}', expected .parquet, .csv, or "
-                         "none for a folder of pictures")
+    write = _writer(path)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
-        writers[path.suffix](faces, part)
+        write(faces, part)
         if path.is_dir(): shutil.rmtree(path)
         part.replace(path)
     except OSError as e: raise OSError(f"{path}: not written ({e.strerror or e})") from None
@@ -340,6 +355,7 @@ def _findings(faces, leaks):
                 not_a_face=int(faces.not_a_face.sum()), empty_classes=empty,
                 flat=int((faces.images.std((1,2))==0).sum()))
 
+# %% ../nbs/22_cli.ipynb #6c70546e
 @_data.add("fer_data check faces.parquet --table leaks.csv", 'check')
 def _check(
     data:_Data=None, overwrite:_Overwrite=False, as_json:_Json=False, debug:_Debug=False,
@@ -367,13 +383,23 @@ def _changes(settings):
         except (ValueError, SyntaxError): changes[name] = value
     return changes
 
+# %% ../nbs/22_cli.ipynb #08332c5d
+@contextlib.contextmanager
+def _bars_for_terminals():
+    "What is printed inside goes to standard error, bars only if that is a terminal"
+    import fastprogress.fastprogress as bars
+    old,bars.NO_BAR = bars.NO_BAR,not sys.stderr.isatty()
+    try:
+        with contextlib.redirect_stdout(sys.stderr): yield
+    finally: bars.NO_BAR = old
+
 # %% ../nbs/22_cli.ipynb #65610591
 _train = _Program('fer_train')
 
 @_train.add("fer_train fer2013.csv --out runs/nano --recipe nano --set epochs=20")
 def _train_network(
     data:_Data=None,
-    out:Annotated[str, typer.Option(help="Folder of the run; an old run there goes on")]='runs/nano',
+    out:Annotated[str, typer.Option(help="Folder; a run that is there goes on")]='runs/nano',
     recipe:Annotated[str, typer.Option(help="emojify, nano, small or base")]='nano',
     change:Annotated[list[str], typer.Option('--set', help="NAME=VALUE, a setting to change")]=None,
     seed:Annotated[int, typer.Option(help="Seeds all random numbers")]=0, five:_Five=False,
@@ -385,7 +411,7 @@ def _train_network(
     faces = _load(data)
     if five: faces = faces.with_classes(_five_or_all(five))
     faces = faces[faces.split!='test']
-    with contextlib.redirect_stdout(sys.stderr):
+    with _bars_for_terminals():
         fit_recipe(faces, recipe, out, seed=seed, track=track, **_changes(change))
     _show_run(Path(out), as_json)
 
@@ -399,6 +425,31 @@ def _show_run(out, as_json):
     weights = out/'model.safetensors'
     if as_json: _print_json(dict(weights=str(weights), epochs=len(log), last=last))
     else: print(f"{weights}: {', '.join(f'{k} {v}' for k,v in last.items())}")
+
+# %% ../nbs/22_cli.ipynb #a3466a92
+def _about_weights(path):
+    "What `fer_train` noted beside the weights in a file"
+    from safetensors import SafetensorError, safe_open
+    if not path.is_file(): raise FileNotFoundError(f"{path}: no such file; fer_train writes it")
+    try:
+        with safe_open(path, 'pt') as f: about = f.metadata() or {}
+    except SafetensorError as e:
+        raise ValueError(f"{path}: not a safetensors file, or cut short ({e})") from None
+    if {'name','classes'}<=about.keys(): return about
+    raise ValueError(f"{path}: does not say which network it holds; fer_train writes that")
+
+# %% ../nbs/22_cli.ipynb #4c1d385d
+def _open_run(run):
+    "Network, classes and name from the weights that `fer_train` wrote"
+    from fer_nbdev.core import require
+    require('train', 'torch', 'fastai')
+    from fer_nbdev.models import create_model, load_weights
+    path = Path(run)/'model.safetensors' if Path(run).is_dir() else Path(run)
+    about = _about_weights(path)
+    classes = tuple(about['classes'].split(','))
+    model = create_model(about['name'], n_classes=len(classes))
+    load_weights(model, path)
+    return model,classes,about['name']
 
 # %% ../nbs/22_cli.ipynb #9a840eb9
 _export = _Program('fer_export')
@@ -418,24 +469,6 @@ def _export_network(
     if as_json: _print_json(dict(out=str(out), classes=list(classes), largest_difference=worst))
     else: print(f"{out}: {name}, {', '.join(classes)}; answers within {max(worst.values()):.0e}")
 
-# %% ../nbs/22_cli.ipynb #4c1d385d
-def _open_run(run):
-    "Network, classes and name from the weights that `fer_train` wrote"
-    from fer_nbdev.models import create_model, load_weights
-    from safetensors import SafetensorError, safe_open
-    path = Path(run)/'model.safetensors' if Path(run).is_dir() else Path(run)
-    if not path.is_file(): raise FileNotFoundError(f"{path}: no such file; fer_train writes it")
-    try:
-        with safe_open(path, 'pt') as f: about = f.metadata() or {}
-    except SafetensorError as e:
-        raise ValueError(f"{path}: not a safetensors file, or cut short ({e})") from None
-    if not {'name','classes'}<=about.keys():
-        raise ValueError(f"{path}: does not say which network it holds; fer_train writes that")
-    classes = tuple(about['classes'].split(','))
-    model = create_model(about['name'], n_classes=len(classes))
-    load_weights(model, path)
-    return model,classes,about['name']
-
 # %% ../nbs/22_cli.ipynb #adaed9c0
 _evaluate = _Program('fer_evaluate')
 
@@ -445,6 +478,7 @@ def _predict_all(predictor, images):
     blocks = [images[i:i+256] for i in range(0, len(images), 256)]
     return np.concatenate([predictor.predict_proba(b) for b in _progress(blocks)])
 
+# %% ../nbs/22_cli.ipynb #fcf12bf1
 @_evaluate.add("fer_evaluate fer2013.csv --model runs/nano.onnx")
 def _evaluate_network(
     data:_Data=None, model:_Model='small', five:_Five=False,
