@@ -8,6 +8,7 @@ import sys
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
+import matplotlib.cbook as cbook
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,9 +16,10 @@ MODULES = sorted(f.stem for f in (ROOT/'fer_nbdev').glob('[a-z]*.py'))
 TORCH = [m for m in MODULES if "require('train'" in (ROOT/f'fer_nbdev/{m}.py').read_text('utf-8')]
 TORCH = [m for m in TORCH if m != 'core'] # it defines `require`
 BASE = [m for m in MODULES if m not in TORCH]
-LIGHT = ['core', 'detect', 'predict']
+LIGHT = ['core', 'detect', 'predict', 'cli']
 HEAVY = ('torch', 'fastai', 'pandas', 'sklearn', 'scipy', 'matplotlib.pyplot', 'plotly', 'imblearn',
          'pyarrow')
+HOPPER = cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)
 UV = [sys.executable, '-m', 'uv', 'pip']
 
 
@@ -128,6 +130,34 @@ def test_the_modules_with_torch_are_those_that_import_it():
         imports = [ast.unparse(t) for t in tree.body if isinstance(t, (ast.Import, ast.ImportFrom))]
         assert not [i for i in imports if re.search(r'\b(torch|fastai)\b', i)], m
     assert 'train' in TORCH and 'models' in TORCH
+
+
+@pytest.fixture
+def program(env, tmp_path):
+    "Run a command of the installed wheel, far from the checkout: exit code, output, errors"
+    ours = ('PYTHONPATH', 'FER2013_PATH', 'VIRTUAL_ENV')
+    clean = {k: v for k,v in os.environ.items() if k not in ours}
+
+    def _run(name, *args):
+        r = subprocess.run([env.parent/name, *args], capture_output=True, text=True, cwd=tmp_path,
+                           env=clean, timeout=300)
+        return r.returncode, r.stdout, r.stderr
+    return _run
+
+
+def test_commands_of_the_wheel(program):
+    "Each says what it does; a photo gets its answer, an error its line, a missing extra its name"
+    names = re.findall(r'^ +(fer_\w+)=', (ROOT/'settings.ini').read_text(encoding='utf-8'), re.M)
+    assert 'fer_predict' in names
+    for name in names:
+        code, out, err = program(name, '--help')
+        assert code == 0 and out.startswith(f'Usage: {name}') and not err, name
+    code, out, err = program('fer_predict', HOPPER)
+    assert code == 0 and re.search(r'\w+ \d+% at x=\d+', out) and not err
+    code, out, err = program('fer_predict', 'missing.jpg')
+    assert (code, out) == (2, '') and err.startswith('error: missing.jpg: no such file')
+    code, out, err = program('fer_train')
+    assert code == 2 and "pip install 'fer_nbdev[train]'" in err and 'Traceback' not in err
 
 
 def imported(nb):
