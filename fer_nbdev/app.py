@@ -5,21 +5,23 @@
 # %% auto #0
 __all__ = ['build_app', 'serve']
 
-# %% ../nbs/20_app.ipynb #c0b9007e
-import asyncio, atexit, base64, html, io, os, re, shutil, signal, socket, sys
-import tempfile, threading, time
+# %% ../nbs/20_app.ipynb #93c5e099
+import asyncio, atexit, base64, hmac, html, io, ipaddress, os, re, secrets, shutil, signal, socket
+import sqlite3, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
+from string import Template
 from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 from fastcore.basics import patch
 from PIL import Image
-from .core import COLORS, EMOTIONS, require, _printable
+from .core import COLORS, EMOTIONS, FIVE, require, _printable
 from .detect import crop_face, read_photo
 from .drawing import draw_emoji
 from .predict import _cores, draw_predictions, load_predictor
@@ -330,7 +332,17 @@ def _live_tab(gr, service:_Service):
 _CAMERA = ("The camera opens when you click. Its frames go to the machine that serves this page, "
            "are answered, and are gone: none is written to a file.")
 
-# %% ../nbs/20_app.ipynb #8b8e8b2c
+# %% ../nbs/20_app.ipynb #c3e2b1c0
+def _feedback_text(on:bool)->str:
+    "What the tab Feedback says"
+    text = ("<p>Ask one question and send its link. Each visitor answers with one smiley, by a "
+            "click, or the camera proposes one and nothing is stored before they confirm.</p>")
+    smileys = ''.join(map(_smiley, FIVE))
+    link = '<a href="/owner">Make a question, or see the answers</a>' if on else (
+        'This server has no feedback: <code>--answers FILE</code> switches it on.')
+    return f'{text}<p class="fer-five">{smileys}</p><p>{link}</p>'
+
+# %% ../nbs/20_app.ipynb #5bd7bd81
 def build_app(
     model=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
     megabytes:float=20, # A larger upload is refused
@@ -339,13 +351,14 @@ def build_app(
     "The page with its tabs; `serve` puts it on the network"
     return _build(_Service(model, megabytes, megapixels))
 
-def _build(service:_Service):
+def _build(service:_Service, feedback:bool=False):
     "The page around a service"
     gr = _gradio()
     with gr.Blocks(title='fer_nbdev', analytics_enabled=False) as blocks:
         gr.Markdown(f"# Facial expressions\n{_NOTICE} {_NOT_KEPT}")
         with gr.Tab('Photo'): _photo_tab(gr, service)
         with gr.Tab('Live'): _live_tab(gr, service)
+        with gr.Tab('Feedback'): gr.HTML(_feedback_text(feedback))
     return blocks
 
 _NOT_KEPT = "Pictures are not kept. An expression is not a feeling: the network names what it sees."
@@ -405,12 +418,384 @@ class _Guard:
         app = PlainTextResponse("This page does not exist", 404) if closed else self.app
         await app(scope, receive, send_on)
 
-# %% ../nbs/20_app.ipynb #e2e8dec5
+# %% ../nbs/20_app.ipynb #dbefa7c6
+_SCHEMA = """
+PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA application_id=1178948180;
+CREATE TABLE IF NOT EXISTS secret (value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS questions (id TEXT PRIMARY KEY, text TEXT NOT NULL, made TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS answers (question TEXT NOT NULL, visitor TEXT NOT NULL,
+  emotion TEXT NOT NULL, way TEXT NOT NULL, address TEXT NOT NULL, time TEXT NOT NULL,
+  PRIMARY KEY (question, visitor));
+CREATE INDEX IF NOT EXISTS by_address ON answers (question, address);
+INSERT INTO secret SELECT lower(hex(randomblob(32))) WHERE NOT EXISTS (SELECT * FROM secret);
+"""
+
+# %% ../nbs/20_app.ipynb #51dc0bcd
+def _open_answers(path:Path)->sqlite3.Connection:
+    "The database in `path`, made if it is missing; one sentence if it cannot be ours"
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"{path}: expected a file in a folder that exists (--answers)")
+    try:
+        db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        owner, = db.execute('PRAGMA application_id').fetchone()
+        tables, = db.execute('SELECT count(*) FROM sqlite_master').fetchone()
+        if tables and owner!=1178948180: raise sqlite3.DatabaseError('of another program')
+        db.executescript(_SCHEMA)
+        return db
+    except sqlite3.Error as e:
+        raise ValueError(f"{path}: cannot hold the answers ({e}); name another file with "
+                         "--answers") from None
+
+# %% ../nbs/20_app.ipynb #34262d0a
+class _Answers:
+    "Questions and the answers to them, in one SQLite file"
+    def __init__(self, path):
+        self.db,self.lock = _open_answers(Path(path)),threading.RLock()
+        self.secret = self.rows('SELECT value FROM secret')[0][0]
+
+@patch
+def rows(self:_Answers, sql:str, *values)->list: # of tuples
+    "What a statement finds; values never become part of the statement"
+    with self.lock: return self.db.execute(sql, values).fetchall()
+
+# %% ../nbs/20_app.ipynb #de66f1ab
+def _now()->str: return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+
+@patch
+def ask(self:_Answers, text:str)->str: # The question's id, part of its link
+    "A new question"
+    text = ' '.join(text.split())
+    if not 1<=len(text)<=300:
+        raise ValueError(f"question: {len(text)} characters, expected 1 to 300")
+    name = secrets.token_hex(6)
+    self.rows('INSERT INTO questions VALUES (?,?,?)', name, text, _now())
+    return name
+
+# %% ../nbs/20_app.ipynb #9288bd78
+@patch
+def add(self:_Answers, question:str, visitor:str, emotion:str, way:str, address:str, most:int)->str:
+    "Store an answer; 'stored', 'again' (the same one is there), 'other' or 'crowded'"
+    with self.lock:
+        self.rows('BEGIN IMMEDIATE')
+        try:
+            old = self.rows('SELECT emotion FROM answers WHERE question=? AND visitor=?',
+                            question, visitor)
+            if old: return 'again' if old[0][0]==emotion else 'other'
+            n = self.rows('SELECT count(*) FROM answers WHERE question=? AND address=?',
+                          question, address)[0][0]
+            if n>=most: return 'crowded'
+            self.rows('INSERT INTO answers VALUES (?,?,?,?,?,?)',
+                      question, visitor, emotion, way, address, _now())
+            return 'stored'
+        finally: self.rows('COMMIT')
+
+# %% ../nbs/20_app.ipynb #5033aea1
+def _signature(secret:str, text:str)->str:
+    return hmac.new(secret.encode(), text.encode(), 'sha256').hexdigest()[:40]
+
+def _signed(secret:str, text:str)->str: return f'{text}.{_signature(secret, text)}'
+
+def _unsigned(secret:str, cookie)->str: # '' if the signature is not ours
+    "The text of a signed cookie"
+    text,_,signature = (cookie or '').rpartition('.')
+    good = hmac.compare_digest(signature.encode(), _signature(secret, text).encode())
+    return text if good else ''
+
+# %% ../nbs/20_app.ipynb #9589f463
+class _Limiter:
+    "At most `per_minute` requests of an address"
+    def __init__(self, per_minute:float): self.per_minute,self.buckets = per_minute,{}
+
+    def allows(self, address:str, now=None)->bool:
+        "Take a token of this address, if there is one"
+        now = time.monotonic() if now is None else now
+        if len(self.buckets)>10_000: self.buckets = {}
+        tokens,last = self.buckets.get(address, (self.per_minute, now))
+        tokens = min(self.per_minute, tokens+(now-last)*self.per_minute/60)
+        self.buckets[address] = (tokens-1 if tokens>=1 else tokens, now)
+        return tokens>=1
+
+# %% ../nbs/20_app.ipynb #83fd6c54
+def _address(request)->str:
+    "Who asks: the address; of a long one (IPv6) the network, which is one household's"
+    host = request.client.host if request.client else ''
+    return ':'.join(host.split(':')[:4]) if ':' in host else host
+
+def _is_foreign(request)->bool:
+    "Does another site's page send this?"
+    origin,host = (request.headers.get(k) for k in ('origin','host'))
+    return bool(origin) and origin.partition('://')[2]!=host
+
+# %% ../nbs/20_app.ipynb #335e06ae
+_PAGE_POLICY = ("default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; "
+                "img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; "
+                "base-uri 'none'; frame-ancestors 'self'")
+
+def _page(title:str, body:str, status:int=200):
+    "A page; `title` is text, `body` is HTML"
+    from starlette.responses import HTMLResponse
+    page = Template(_asset('feedback.html'))
+    return HTMLResponse(page.substitute(title=html.escape(title), body=body), status,
+                        {'content-security-policy': _PAGE_POLICY, 'cache-control': 'no-store'})
+
+# %% ../nbs/20_app.ipynb #3b6cf902
+class _Feedback:
+    "The pages around the answers"
+    def __init__(self, service:_Service, answers, password=None, per_minute=60, per_address=50):
+        self.service,self.store,self.password = service,_Answers(answers),password
+        self.limiter,self.logins = _Limiter(per_minute),_Limiter(10)
+        self.per_address = per_address
+        knows_five = set(FIVE)<=set(service.pred.all_classes)
+        self.five = load_predictor(service.pred.path, FIVE) if knows_five else None
+
+# %% ../nbs/20_app.ipynb #ba4a226f
+@patch
+def route(self:_Feedback, handler):
+    "`handler` behind the checks that all pages share"
+    async def checked(request):
+        from starlette.exceptions import HTTPException
+        if request.method=='POST':
+            if _is_foreign(request): return _page("This came from another site", '', 403)
+            if not self.limiter.allows(_address(request)):
+                return _page("Too many requests", '<p>Wait a minute and try again.</p>', 429)
+        try: return await handler(request)
+        except HTTPException as e: return _page(e.detail, '', e.status_code)
+        except sqlite3.Error as e:
+            body = '<p>It could not be stored. What was stored before is safe.</p>'
+            return _page(f"The server has a problem: {e}", body, 503)
+    return checked
+
+# %% ../nbs/20_app.ipynb #973bf1ae
+def _no_page(said="This page does not exist"):
+    from starlette.exceptions import HTTPException
+    return HTTPException(404, said)
+
+@patch
+def question(self:_Feedback, request)->tuple: # (id, text)
+    "The question of a link"
+    name = request.path_params['id']
+    found = self.store.rows('SELECT text FROM questions WHERE id=?', name)
+    if not found: raise _no_page("There is no such question")
+    return name, found[0][0]
+
+# %% ../nbs/20_app.ipynb #faf23169
+def _buttons()->str:
+    "Five smileys to click"
+    return ''.join(f'<button name="emotion" value="{e}">{_smiley(e)}<span>{e}</span></button>'
+                   for e in FIVE)
+
+@patch
+def visitor(self:_Feedback, request)->str: # '' for somebody new
+    "The name in a visitor's cookie"
+    return _unsigned(self.store.secret, request.cookies.get('fer_visitor'))
+
+def _thanks(emotion:str):
+    return _page("Thank you", f'<p>Your answer: {_smiley(emotion)} {html.escape(emotion)}</p>')
+
+# %% ../nbs/20_app.ipynb #46896c67
+@patch
+async def get_question(self:_Feedback, request):
+    "The answer to `GET /q/...`: the question, or thanks to who has answered"
+    name,text = self.question(request)
+    visitor = self.visitor(request)
+    old = self.store.rows('SELECT emotion FROM answers WHERE question=? AND visitor=?',
+                          name, visitor)
+    if old: return _thanks(old[0][0])
+    body = Template(_asset('question.html')).substitute(
+        buttons=_buttons(), notice=html.escape(_NOTICE), camera='' if self.five else 'hidden')
+    page = _page(text, body)
+    if not visitor:
+        cookie = _signed(self.store.secret, secrets.token_hex(16))
+        page.set_cookie('fer_visitor', cookie, 31_536_000, path='/q', httponly=True, samesite='lax')
+    return page
+
+# %% ../nbs/20_app.ipynb #cac84cca
+async def _form(request)->dict:
+    "The fields of a form that was posted"
+    text = (await _body(request, .01)).decode('utf-8', 'replace')
+    return {k: v[0] for k,v in parse_qs(text).items()}
+
+@patch
+async def post_answer(self:_Feedback, request):
+    "The answer to `POST /q/...`: store a smiley"
+    (name,_),visitor,form = self.question(request),self.visitor(request),await _form(request)
+    emotion = form.get('emotion')
+    way = 'camera' if form.get('way')=='camera' else 'click'
+    if not visitor: return _page("Your cookie is not one of ours", _BACK.format(name), 403)
+    if emotion not in FIVE: return _page("Choose one of the five smileys", _BACK.format(name), 400)
+    address = _signature(self.store.secret, name+_address(request))
+    done = await asyncio.to_thread(self.store.add, name, visitor, emotion, way, address,
+                                   self.per_address)
+    if done in ('stored','again'): return _thanks(emotion)
+    if done=='other': return _page("You have answered already", '', 409)
+    return _page("Too many answers from your network", '', 429)
+
+_BACK = '<p><a href="/q/{}">Open the question again</a></p>'
+
+# %% ../nbs/20_app.ipynb #da7930ae
+@patch
+def propose(self:_Feedback, data:bytes)->dict:
+    "One of the five smileys for the largest face in a picture"
+    found = self.five.predict(self.service.read(data))
+    if not found: raise ValueError("no face was found; look into the camera, with light on you")
+    return dict(emotion=found[0].emotion, probability=found[0].probability)
+
+@patch
+async def post_picture(self:_Feedback, request):
+    "The answer to `POST /q/.../propose`"
+    from starlette.responses import JSONResponse
+    self.question(request)
+    if not self.five: raise _no_page()
+    data = await _body(request, self.service.limits.megabytes)
+    try: return JSONResponse(await self.service.run(self.propose, data))
+    except (ValueError,_Busy) as e: return _failure(400, str(e))
+
+# %% ../nbs/20_app.ipynb #b7f23f3b
+def _shares(counts:dict)->list: # (emotion, n, share, low, high) for each of FIVE
+    "Share of each smiley with its 95 % Wilson interval"
+    from scipy.stats import binomtest
+    total,rows = sum(counts.values()),[]
+    for e in FIVE:
+        n = counts.get(e, 0)
+        low,high = binomtest(n, total).proportion_ci(method='wilson') if total else (0,1)
+        rows.append((e, n, n/max(1,total), float(low), float(high)))
+    return rows
+
+# %% ../nbs/20_app.ipynb #190c2fc3
+def _share_table(counts:dict)->str:
+    "The shares as HTML"
+    rows = []
+    for e,n,share,low,high in _shares(counts):
+        bar = f'<i style="width:{100*share:.1f}%;background:{COLORS[e]}"></i>'
+        rows.append(f'<tr><th>{_smiley(e)} {e}</th><td class="fer-wide"><div class="fer-bar">{bar}'
+                    f'</div></td><td>{share:.0%}</td><td>{low:.0%} to {high:.0%}</td><td>{n}</td></tr>')
+    return ('<table><tr><th>Answer</th><th></th><th>Share</th><th>95 % interval</th><th>Answers</th>'
+            f'</tr>{"".join(rows)}</table>')
+
+# %% ../nbs/20_app.ipynb #1cfbadf6
+def _day_table(days)->str: # `days`: rows of day, emotion, number, sorted by day
+    "The trend as HTML: a bar a day, parted by smiley"
+    by_day = {}
+    for day,emotion,n in days: by_day.setdefault(day, {})[emotion] = n
+    most,rows = max((sum(d.values()) for d in by_day.values()), default=1),[]
+    for day,counts in by_day.items():
+        parts = ''.join(f'<i title="{e}" style="width:{100*counts[e]/most:.1f}%;background:'
+                        f'{COLORS[e]}"></i>' for e in FIVE if e in counts)
+        said = ', '.join(f'{e} {counts[e]}' for e in FIVE if e in counts)
+        rows.append(f'<tr><th>{day}</th><td class="fer-wide"><div class="fer-bar">{parts}</div></td>'
+                    f'<td>{said}</td></tr>')
+    return f'<table><tr><th>Day (UTC)</th><th></th><th>Answers</th></tr>{"".join(rows)}</table>'
+
+# %% ../nbs/20_app.ipynb #2daeb352
+@patch
+def report(self:_Feedback, name:str, text:str, base:str)->str:
+    "One question with its link, its shares and its days, as HTML"
+    days = self.store.rows('SELECT substr(time,1,10), emotion, count(*) FROM answers WHERE '
+                           'question=? GROUP BY 1,2 ORDER BY 1', name)
+    counts = {}
+    for _,e,n in days: counts[e] = counts.get(e, 0)+n
+    link = html.escape(f'{base}q/{name}')
+    return (f'<section><h2>{html.escape(text)}</h2><p><a href="{link}">{link}</a></p>'
+            f'<p>{sum(counts.values())} answers. <a href="/owner/{name}.csv">All as csv</a></p>'
+            f'{_share_table(counts)}{_day_table(days)}</section>')
+
+# %% ../nbs/20_app.ipynb #67c3a4a6
+@patch
+def owner_key(self:_Feedback)->str: return self.store.secret+(self.password or '')
+
+def _is_here(request)->bool:
+    "Does a browser on this machine ask, under a name of this machine?"
+    name = urlsplit('//'+request.headers.get('host','')).hostname
+    return name in ('localhost','127.0.0.1','::1') and request.client.host in ('127.0.0.1','::1')
+
+@patch
+def is_owner(self:_Feedback, request)->bool:
+    "May this request see the answers?"
+    if not self.password: return _is_here(request)
+    until = _unsigned(self.owner_key(), request.cookies.get('fer_owner'))
+    return bool(until) and time.time()<float(until)
+
+# %% ../nbs/20_app.ipynb #1b13ebe5
+@patch
+async def get_owner(self:_Feedback, request):
+    "The answer to `GET /owner`: all questions, or the door"
+    if not self.is_owner(request):
+        if self.password: return _page("For the owner", _asset('login.html'), 401)
+        return _page("Only from the machine that serves this page", '', 403)
+    questions = self.store.rows('SELECT id, text FROM questions ORDER BY made DESC, rowid DESC')
+    reports = [self.report(*q, str(request.base_url)) for q in questions]
+    return _page("Feedback", _asset('owner.html')+''.join(reports))
+
+@patch
+def check_owner(self:_Feedback, request):
+    from starlette.exceptions import HTTPException
+    if not self.is_owner(request): raise HTTPException(403, "For the owner")
+
+# %% ../nbs/20_app.ipynb #d7d48fd6
+@patch
+async def post_login(self:_Feedback, request):
+    "The answer to `POST /owner/login`"
+    from starlette.exceptions import HTTPException
+    if not self.logins.allows(_address(request)):
+        raise HTTPException(429, "Too many attempts, wait a minute")
+    given = (await _form(request)).get('password', '')
+    if not self.password or not hmac.compare_digest(given.encode(), self.password.encode()):
+        return _page("Wrong password", _asset('login.html'), 403)
+    page = _to_owner()
+    page.set_cookie('fer_owner', _signed(self.owner_key(), str(int(time.time())+43_200)), 43_200,
+                    path='/owner', httponly=True, samesite='strict')
+    return page
+
+def _to_owner():
+    from starlette.responses import RedirectResponse
+    return RedirectResponse('/owner', 303)
+
+# %% ../nbs/20_app.ipynb #07c837a0
+@patch
+async def post_question(self:_Feedback, request):
+    "The answer to `POST /owner/questions`: a new question"
+    self.check_owner(request)
+    try: self.store.ask((await _form(request)).get('text', ''))
+    except ValueError as e: return _page(str(e), '<p><a href="/owner">Back</a></p>', 400)
+    return _to_owner()
+
+@patch
+async def get_csv(self:_Feedback, request):
+    "The answer to `GET /owner/....csv`: a row an answer"
+    from starlette.responses import Response
+    self.check_owner(request)
+    name,_ = self.question(request)
+    rows = self.store.rows('SELECT time, emotion, way FROM answers WHERE question=? ORDER BY time',
+                           name)
+    lines = ['time,emotion,way', *map(','.join, rows)]
+    return Response('\n'.join(lines)+'\n', media_type='text/csv', headers={
+        'content-disposition': f'attachment; filename="answers-{name}.csv"'})
+
+# %% ../nbs/20_app.ipynb #47bb02c0
+async def _get_asset(request):
+    "The style sheet and the script of these pages, and nothing else"
+    from starlette.responses import Response
+    name = request.path_params['name']
+    kinds = {'feedback.css': 'text/css', 'feedback.js': 'text/javascript'}
+    if name not in kinds: return Response(status_code=404)
+    return Response(_asset(name), media_type=kinds[name])
+
+@patch
+def add_to(self:_Feedback, web):
+    "Put the pages on a web application"
+    web.add_route('/feedback/{name}', _get_asset)
+    for path,handler,method in (
+        ('/q/{id}', self.get_question, 'GET'), ('/q/{id}', self.post_answer, 'POST'),
+        ('/q/{id}/propose', self.post_picture, 'POST'), ('/owner', self.get_owner, 'GET'),
+        ('/owner/login', self.post_login, 'POST'), ('/owner/questions', self.post_question, 'POST'),
+        ('/owner/{id}.csv', self.get_csv, 'GET')): web.add_route(path, self.route(handler), [method])
+
+# %% ../nbs/20_app.ipynb #20be708b
 def _theme(gr): # Fonts that the visitor has: gradio's own would come from another server
     return gr.themes.Default(font=['system-ui','sans-serif'], font_mono=['monospace'])
 
-def _web(service:_Service):
-    "Page and API as one web application"
+def _web(service:_Service, feedback=None): # `feedback`: a `_Feedback` or None
+    "Page, API and feedback as one web application"
     gr = _gradio()
     from fastapi import FastAPI
     @asynccontextmanager
@@ -419,9 +804,10 @@ def _web(service:_Service):
         _sweep(_private_folder(), 0)
     web = FastAPI(openapi_url=None, lifespan=lifespan)
     web.add_route('/api/predict', service.post_photo, methods=['POST'])
+    if feedback: feedback.add_to(web)
     web.add_middleware(_Guard)
     return gr.mount_gradio_app(
-        web, _build(service), '/', theme=_theme(gr), run_history=False,
+        web, _build(service, bool(feedback)), '/', theme=_theme(gr), run_history=False,
         max_file_size=int(service.limits.megabytes*1e6),
         footer_links=['api'], show_error=True, ssr_mode=False)
 
@@ -475,23 +861,42 @@ def _start_text(url:str)->str:
     "What is printed when the server starts"
     return _printable(f"Facial expressions: {url}\n{_NOTICE}\nCtrl-C ends the server.")
 
-# %% ../nbs/20_app.ipynb #56eb24dc
-def _run(web, sock, url:str):
+# %% ../nbs/20_app.ipynb #b747752e
+def _run(web, sock):
     "Serve until Ctrl-C or a signal to end; either way files are removed"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)) # so that `atexit` has its turn
-    print(_start_text(url), flush=True)
+    print(_start_text(_url(sock)), flush=True)
     try: _server(web).run([sock])
     except KeyboardInterrupt: pass
 
+# %% ../nbs/20_app.ipynb #c8c112bd
+def _check_password(address:str, password, answers):
+    "Refuse a password without a page behind it, and a page for the owner without a password"
+    if answers is None:
+        if password: raise ValueError("password: it guards the answers, and no file for them is "
+                                      "named; add --answers FILE")
+    elif not password and not ipaddress.ip_address(address.partition('%')[0]).is_loopback:
+        raise ValueError(f"{address} can be reached by others, and the answers have no password; "
+                         "add --password, listen on --host 127.0.0.1, or leave out --answers")
+
+# %% ../nbs/20_app.ipynb #dde98357
 def serve(
     host:str='127.0.0.1', # Address to listen on; 0.0.0.0 is everybody who can reach this machine
     port:int=7860, # 0: any that is free
+    password:str=None, # Opens the owner's page; needed where others can reach `host`
+    answers=None, # SQLite file for the answers of visitors; None: no feedback
     model=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
     megabytes:float=20, # A larger upload is refused
     megapixels:float=64, # So is a photo with more pixels
+    per_minute:float=60, # Posts to the feedback pages that one address may send in a minute
+    per_address:int=50, # Answers to one question from one address
 )->None: # When the server was ended
-    "Serve the page and its API until Ctrl-C; an OSError if the port is taken"
+    "Serve page, API and feedback until Ctrl-C; an OSError if the port is taken"
     require('app', 'gradio')
     service = _Service(model, megabytes, megapixels)
     sock = _bind(host, port)
-    _run(_web(service), sock, _url(sock))
+    try:
+        _check_password(sock.getsockname()[0], password, answers)
+        feedback = answers and _Feedback(service, answers, password, per_minute, per_address)
+        _run(_web(service, feedback), sock)
+    finally: sock.close()
