@@ -7,6 +7,7 @@ __all__ = ['Predictor', 'list_predictors', 'load_predictor', 'Prediction', 'to_f
 
 # %% ../nbs/18_predict.ipynb #7d8c6258
 import os, sys
+from functools import cache
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
@@ -214,12 +215,10 @@ def __repr__(self:Prediction):
 
 # %% ../nbs/18_predict.ipynb #4f6ebb6f
 @patch
-def _answers(self:Predictor, boxes, crops, explain=False)->list: # of `Prediction`
-    "What the network says about the grey `crops` (N, 48, 48) of `boxes`"
-    crops = np.stack(crops)
-    maps = self.heat_map(crops) if explain else [None]*len(boxes)
+def _named(self:Predictor, boxes, probs, maps=None)->list: # of `Prediction`
+    "What each row of `probs` says about its box"
     answers = []
-    for box,p,heat in zip(boxes, self.predict_proba(crops), maps):
+    for box,p,heat in zip(boxes, probs, [None]*len(boxes) if maps is None else maps):
         e = self.classes[p.argmax()]
         shares = dict(zip(self.classes, p.tolist()))
         answers.append(Prediction(box, e, EMOJI.get(e,''), float(p.max()), shares, heat))
@@ -239,7 +238,10 @@ def predict(self:Predictor,
         raise ValueError(f"explain: {explain!r}, expected True or False")
     im = read_photo(photo)
     boxes = find_faces(im, min_score, max_side, align)
-    return self._answers(boxes, [crop_face(im, b) for b in boxes], explain) if boxes else []
+    if not boxes: return []
+    crops = np.stack([crop_face(im, b) for b in boxes])
+    maps = self.heat_map(crops) if explain else None
+    return self._named(boxes, self.predict_proba(crops), maps)
 
 # %% ../nbs/18_predict.ipynb #aa9159c6
 def to_frame(
@@ -266,25 +268,57 @@ def _draw_box(im, p:Prediction):
         cv2.rectangle(im, (x,y), (x+w,y+h), tuple(bytes.fromhex(color[1:])), width)
 
 # %% ../nbs/18_predict.ipynb #f254bdfa
-def _draw_corner(im, p:Prediction):
-    "The emoji, over the upper left corner of the box and inside the photo"
-    size = max(8, p.box.w//3)
-    x,y = max(0, p.box.x-size//2), max(0, p.box.y-size//2)
-    spot = im[y:y+size, x:x+size]
-    emoji = draw_emoji(p.emotion, size)[:spot.shape[0], :spot.shape[1]]
+def _paste(im, emoji, x:int, y:int):
+    "Mix an RGBA picture into `im` at `x` and `y`; what lies outside is cut off"
+    left,top = max(0,-x),max(0,-y)
+    spot = im[max(0,y):max(0,y+len(emoji)), max(0,x):max(0,x+emoji.shape[1])]
+    emoji = emoji[top:top+spot.shape[0], left:left+spot.shape[1]]
     alpha = emoji[...,3:]/255
     spot[:] = (alpha*emoji[...,:3]+(1-alpha)*spot).round()
+
+# %% ../nbs/18_predict.ipynb #ee3c8f0b
+_PLACES = ('corner','beside','over')
+_emoji_of = cache(draw_emoji) # A video asks for the same ones again and again
+
+def _place(box:FaceBox, where:str, width:int)->tuple: # (side, x, y)
+    "Where the emoji of a face stands in a photo of that `width`"
+    x,y,w,h = box[:4]
+    if where=='over':
+        size = max(8, round(1.1*max(w,h)))
+        return size, x+(w-size)//2, y+(h-size)//2
+    if where=='beside':
+        size = max(8, h//2)
+        right = x+w+size//8
+        return size, right if right+size<=width else max(0, x-size-size//8), y
+    size = max(8, w//3)
+    return size, max(0, x-size//2), max(0, y-size//2)
+
+# %% ../nbs/18_predict.ipynb #ce09939a
+def _write(im, text:str, box:FaceBox):
+    "`text` in white with a dark rim over the box, or inside it at the photo's edge"
+    scale = min(1.2, max(.4, box.w/200))
+    at = box.x, box.y-round(8*scale) if box.y>30*scale else box.y+round(24*scale)
+    for color,width in (((0,0,0), 3), ((255,)*3, 1)):
+        cv2.putText(im, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, width, cv2.LINE_AA)
 
 # %% ../nbs/18_predict.ipynb #e1fe58fa
 def draw_predictions(
     photo, # Path, bytes, open binary file, Pillow image, or uint8 array: grey, RGB or RGBA
     predictions, # From `Predictor.predict` on the same photo
+    emoji:str='corner', # 'corner' of the box, 'beside' the face, or 'over' it, which hides it
+    labels=(), # Text over each box, of the letters of English
 )->np.ndarray: # RGB uint8 (H, W, 3), a copy
-    "The photo with a box around each face and its emoji on the upper left corner"
+    "The photo with a box around each face and its emoji"
+    if emoji not in _PLACES:
+        raise ValueError(f"emoji: {emoji!r}, expected one of {_PLACES}{suggest(emoji, _PLACES)}")
     im = read_photo(photo).copy()
-    for p in reversed(predictions): # the largest face last, so that its emoji is whole
+    texts = [*labels, *['']*len(predictions)]
+    for p,text in reversed(list(zip(predictions, texts))): # the largest last: its emoji is whole
         _draw_box(im, p)
-        if p.emotion in EMOTIONS: _draw_corner(im, p)
+        if text: _write(im, text, p.box)
+        if p.emotion not in EMOTIONS: continue
+        size,x,y = _place(p.box, emoji, im.shape[1])
+        _paste(im, _emoji_of(p.emotion, size), x, y)
     return im
 
 # %% ../nbs/18_predict.ipynb #6a06ee21
