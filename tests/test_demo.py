@@ -405,6 +405,7 @@ NO_NPM = {
     'npm missing': (dict(PATH='/nowhere'), 'npm was not installed'),
     'no registry': (dict(npm_config_registry='http://127.0.0.1:9/', npm_config_fetch_retries='0'),
                     'npm could not reach the registry'),
+    'another package': (dict(PATH='{}'), 'what npm fetched did not have the pinned hash'),
 }
 
 
@@ -413,10 +414,13 @@ def test_without_npm_the_page_says_so(copy_tree, need, tmp_path, case):
     "One line names it, another file of that name is not taken, and the rest is built as always"
     need('npm')
     env, why = NO_NPM[case]
+    (tmp_path/'npm').write_text('#!/bin/sh\necho something else > package.tgz\n')
+    (tmp_path/'npm').chmod(0o755)
     top = copy_tree()
     (top/'.cache').mkdir()
     (top/'.cache/onnxruntime-web@1.30.0.tgz').write_bytes(b'another package')
-    env = {**os.environ, 'npm_config_cache': str(tmp_path/'npm'), **env}
+    env = {k: v.format(tmp_path) for k, v in env.items()}
+    env = {**os.environ, 'npm_config_cache': str(tmp_path/'cache'), **env}
     command = [sys.executable, top/'docs/build.py', '--to', top/'out', 'demo', '00']
     r = subprocess.run(command, cwd=top, env=env, capture_output=True, text=True, timeout=300)
     assert r.returncode == 0, r.stdout + r.stderr
