@@ -165,13 +165,14 @@ def _video_file(source)->str: # Its absolute path
         raise ValueError(f"{path}: a playlist, expected one video")
     return os.path.abspath(path)
 
-# %% ../nbs/19_video.ipynb #37874e93
+# %% ../nbs/19_video.ipynb #b7662c50
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8') # OpenCV reads it once, at its first video
+
 @contextmanager
 def _quiet():
     "OpenCV and FFmpeg say nothing on stderr; what is wrong is said by us"
     log = cv2.utils.logging
     level = log.getLogLevel()
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     log.setLogLevel(log.LOG_LEVEL_SILENT)
     try: yield
     finally: log.setLogLevel(level)
@@ -269,16 +270,18 @@ class _Writer:
             raise ValueError(f"{out}: a video is written as .mp4 or .mkv")
         self.part = self.out.with_suffix('.part.mkv')
         self.plain = self.out.with_suffix('.mkv') # what comes out where FFmpeg is missing
-        files = {self.out, self.part} | (set() if shutil.which('ffmpeg') else {self.plain})
-        for f in files: _free(f, overwrite, source)
+        others = [] if shutil.which('ffmpeg') or self.plain==self.out else [self.plain]
+        for f in (self.out, self.part, *others): _free(f, overwrite, source)
         self.size = tuple(n+n%2 for n in size) # width and height; H.264 wants even numbers
         with _quiet():
             code = cv2.VideoWriter_fourcc(*'MJPG')
             self.video = cv2.VideoWriter(str(self.part), cv2.CAP_FFMPEG, code, fps, self.size)
         if not self.video.isOpened(): raise OSError(f"{self.part}: cannot be written")
-        self.written,self.bytes,self.last = 0,0,None
+        self.written,self.last = 0,None
 
-# %% ../nbs/19_video.ipynb #dd0c5906
+# %% ../nbs/19_video.ipynb #24d322d9
+_ROOM = 20_000_000 # Bytes that stay free on the disk
+
 @patch
 def _fitted(self:_Writer, im)->np.ndarray: # BGR, as OpenCV writes it
     "The RGB frame in the size of the video"
@@ -288,23 +291,22 @@ def _fitted(self:_Writer, im)->np.ndarray: # BGR, as OpenCV writes it
     if im.shape[:2]!=(H,W): im = cv2.resize(im, self.size)
     return cv2.cvtColor(im, cv2.COLOR_RGB2BGR)
 
-# %% ../nbs/19_video.ipynb #8c4fc6ca
+# %% ../nbs/19_video.ipynb #61901d68
 @patch
-def _check_growth(self:_Writer):
-    "An OSError where nothing reaches the disk any more"
-    size = self.part.stat().st_size
-    if size<=self.bytes:
-        raise OSError(f"{self.part}: cannot be written any further after about "
-                      f"{self.written/self.fps:.0f} s; is the disk full? What was written until "
-                      "then plays")
-    self.bytes = size
+def _check_room(self:_Writer):
+    "An OSError before the disk is full: OpenCV would go on and write nothing"
+    free = shutil.disk_usage(self.part.parent).free
+    if free>=_ROOM: return
+    self.video.release()
+    raise OSError(f"{self.part}: the disk is full ({free/1e6:.0f} MB left) after "
+                  f"{self.written/self.fps:.1f} s; what was written until then plays")
 
-# %% ../nbs/19_video.ipynb #32f25d57
+# %% ../nbs/19_video.ipynb #d479ac15
 @patch
 def _put(self:_Writer, im):
     self.video.write(im)
     self.written += 1
-    if self.written%100==0: self._check_growth()
+    if self.written%25==1: self._check_room()
 
 # %% ../nbs/19_video.ipynb #f24cbf15
 @patch
@@ -341,12 +343,15 @@ def _to_h264(self:_Writer, sound=None)->str: # '' or why there is no H.264
     else: os.replace(done, self.out)
     return f"ffmpeg failed: {problem}" if problem else ''
 
-# %% ../nbs/19_video.ipynb #de960212
+# %% ../nbs/19_video.ipynb #4ca0fde2
 @patch
 def close(self:_Writer, sound=None)->tuple: # (the file that came out, a note or '')
     "Finish the file; `sound` is the file whose sound is copied"
     self.video.release()
-    self._check_growth()
+    with _quiet(): n = cv2.VideoCapture(str(self.part)).get(cv2.CAP_PROP_FRAME_COUNT)
+    if abs(n-self.written)>2+.02*self.written:
+        raise OSError(f"{self.part}: could not be written to its end; is the disk full, or a limit "
+                      "reached? What was written until then plays")
     problem = self._to_h264(sound)
     if not problem:
         self.part.unlink()
@@ -583,14 +588,14 @@ def _new_window(title:str):
     root.configure(bg='black')
     return root
 
-# %% ../nbs/19_video.ipynb #1e766723
+# %% ../nbs/19_video.ipynb #19080c64
 class _Window:
     "Shows frames with their answers until `q`, Escape, or the end"
     def __init__(self, video:_Source, watcher:_Watcher, emoji:str, seconds):
+        self.root = _new_window(f"fer_nbdev: {video.name}")
         import tkinter
         self.video,self.watcher,self.emoji,self.seconds = video,watcher,emoji,seconds
         self.frames,self.rows,self.times,self.fps = iter(video),[],[],0.
-        self.root = _new_window(f"fer_nbdev: {video.name}")
         self.screen = self.root.winfo_screenwidth(),self.root.winfo_screenheight()-100
         self.picture = tkinter.Label(self.root, bd=0, bg='black')
         self.line = tkinter.Label(self.root, bg='black', fg='white', font=('TkDefaultFont',12))
