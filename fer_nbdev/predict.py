@@ -7,7 +7,7 @@ __all__ = ['Predictor', 'list_predictors', 'load_predictor', 'Prediction', 'to_f
 
 # %% ../nbs/18_predict.ipynb #7d8c6258
 import os, sys
-from functools import cache
+from functools import lru_cache
 from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
@@ -278,7 +278,7 @@ def _paste(im, emoji, x:int, y:int):
 
 # %% ../nbs/18_predict.ipynb #ee3c8f0b
 _PLACES = ('corner','beside','over')
-_emoji_of = cache(draw_emoji) # A video asks for the same ones again and again
+_emoji_of = lru_cache(64)(draw_emoji) # A video asks for the same ones again and again
 
 def _place(box:FaceBox, where:str, width:int)->tuple: # (side, x, y)
     "Where the emoji of a face stands in a photo of that `width`"
