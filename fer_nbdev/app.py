@@ -715,12 +715,12 @@ def is_owner(self:_Feedback, request)->bool:
     until = _unsigned(self.owner_key(), request.cookies.get('fer_owner'))
     return bool(until) and time.time()<float(until)
 
-# %% ../nbs/20_app.ipynb #1b13ebe5
+# %% ../nbs/20_app.ipynb #5b9a23a4
 @patch
 async def get_owner(self:_Feedback, request):
     "The answer to `GET /owner`: all questions, or the door"
     if not self.is_owner(request):
-        if self.password: return _page("For the owner", _asset('login.html'), 401)
+        if self.password: return _page("For the owner", _asset('login.html'))
         return _page("Only from the machine that serves this page", '', 403)
     questions = self.store.rows('SELECT id, text FROM questions ORDER BY made DESC, rowid DESC')
     reports = [self.report(*q, str(request.base_url)) for q in questions]
