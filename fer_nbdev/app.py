@@ -52,13 +52,14 @@ def _upload_problem(data:bytes, limits:_Limits)->str: # '' where there is none
     if size[0]*size[1]<=limits.megapixels*1e6: return ''
     return f"more than {limits.megapixels:g} million pixels; scale it down"
 
-# %% ../nbs/20_app.ipynb #11326a72
+# %% ../nbs/20_app.ipynb #362c3cfe
 _KEEP,_LOOK = 40,5 # Seconds that a file may be there; seconds between two looks
 
 def _sweep(folder:Path, older_than:float):
     "Remove the files in `folder` that are older, and the folders that are empty then"
     limit = time.time()-older_than
     for path in sorted(folder.rglob('*'), reverse=True): # what is in a folder comes before it
+        if older_than and 'job_' in str(path.relative_to(folder)): continue # removes itself
         try:
             if path.is_dir(): path.rmdir()
             elif path.stat().st_mtime<=limit: path.unlink()
@@ -78,7 +79,7 @@ def _remove_leftovers():
         pid = folder.name.split('_')[2]
         if pid.isdigit() and not _is_running(int(pid)): shutil.rmtree(folder, ignore_errors=True)
 
-# %% ../nbs/20_app.ipynb #009c3f09
+# %% ../nbs/20_app.ipynb #0dfd5458
 @cache
 def _private_folder()->Path:
     "This process's folder for uploads, which gradio uses from now on; swept, and removed at exit"
@@ -93,6 +94,7 @@ def _private_folder()->Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
+# %% ../nbs/20_app.ipynb #363c5205
 def _gradio():
     "The library, told where its files go and that it reports to nobody before it is imported"
     require('app', 'gradio')
@@ -247,13 +249,13 @@ def as_html(self:_Service, data:bytes)->str:
     photo = self.read(data)
     return _photo_html(photo, self.pred.predict(photo, explain=self.has_maps))
 
-# %% ../nbs/20_app.ipynb #f1ad472f
+# %% ../nbs/20_app.ipynb #460121e1
 @patch
 def as_frame(self:_Service, frame:np.ndarray)->str: # `frame`: RGB
     "A frame of the camera with its boxes, as a data URL"
     found = self.pred.predict(frame, max_side=320)
     labels = [f'{p.emotion} {p.probability:.0%}' for p in found]
-    return _data_url(draw_predictions(frame, found, labels=labels))
+    return _data_url(draw_predictions(frame, found, 'beside', labels))
 
 # %% ../nbs/20_app.ipynb #6496950e
 def _sent_bytes(value)->bytes: # `value`: gradio's `ImageData`, or None
@@ -329,6 +331,67 @@ def _live_tab(gr, service:_Service):
 _CAMERA = ("The camera opens when you click. Its frames go to the machine that serves this page, "
            "are answered, and are gone: none is written to a file.")
 
+# %% ../nbs/20_app.ipynb #13577311
+_VIDEO_SECONDS = 120 # Of a longer video the beginning is answered
+
+def _file_url(path:Path, kind:str)->str:
+    "A file as a URL that holds it"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+# %% ../nbs/20_app.ipynb #2a9a340d
+def _timeline(frames, path:Path)->str:
+    "The figure of a video's emotions as HTML"
+    from matplotlib import pyplot as plt
+    from fer_nbdev.video import plot_timeline
+    fig = plot_timeline(frames)
+    fig.savefig(path, dpi=110, bbox_inches='tight')
+    plt.close(fig)
+    return f'<img class="fer-timeline" alt="Timeline" src="{_file_url(path, "image/png")}">'
+
+# %% ../nbs/20_app.ipynb #0e2a7951
+def _video_html(frames, job:Path)->str:
+    "What came out of a video: itself, its timeline, its table"
+    made = Path(frames.attrs['video'])
+    note = html.escape(frames.attrs.get('note') or '').replace(f'{job}/', '')
+    video = (f'<video controls src="{_file_url(made, "video/mp4")}"></video>'
+             if made.suffix=='.mp4' else f'<p><a download="faces{made.suffix}" href="'
+             f'{_file_url(made, "video/x-matroska")}">The annotated video</a></p>')
+    table = _file_url(job/'faces.csv', 'text/csv')
+    faces = frames['face'].nunique()
+    shown = _timeline(frames, job/'timeline.png') if faces else ''
+    return (f'<div class="fer"><style>{_asset("app.css")}</style><p role="status">Faces followed: '
+            f'{faces}. {note}</p>{video}{shown}<p><a download="faces.csv" href="{table}">'
+            'The table as csv</a></p></div>')
+
+# %% ../nbs/20_app.ipynb #7301a6cf
+@patch
+def as_video(self:_Service, path, tell=None)->str: # `tell`: a function of frames done, all, seconds
+    "The answer on a video for the page; its files are gone when it comes back"
+    from fer_nbdev.video import predict_video
+    with tempfile.TemporaryDirectory(prefix='job_', dir=_private_folder()) as job:
+        job = Path(job)
+        source = job/f'video{Path(path).suffix[:8]}'
+        shutil.copy(path, source)
+        try: frames = predict_video(source, job/'faces.mp4', job/'faces.csv', model=self.pred,
+                                    progress=tell, seconds=_VIDEO_SECONDS)
+        except (ValueError,OSError) as e: raise ValueError(str(e).replace(f'{job}/', '')) from None
+        return _video_html(frames, job)
+
+# %% ../nbs/20_app.ipynb #43ba39e1
+def _video_tab(gr, service:_Service):
+    "Upload a video"
+    video = gr.Video(sources=['upload'], label="Video", elem_id='video', height=320, buttons=[])
+    video.preprocess = lambda sent: sent and sent.path
+    _no_download(video)
+    shown = gr.HTML(elem_id='annotated')
+
+    async def show(path, progress=gr.Progress()):
+        if not path: return ''
+        def tell(done, total, left): progress((done, total or None), f"{left or 0:.0f} s left")
+        try: return await asyncio.to_thread(service.as_video, path, tell)
+        except ValueError as e: raise _page_error(e) from None
+    video.change(show, video, shown, api_visibility='private', concurrency_limit=1)
+
 # %% ../nbs/20_app.ipynb #c3e2b1c0
 def _feedback_text(on:bool)->str:
     "What the tab Feedback says"
@@ -339,7 +402,7 @@ def _feedback_text(on:bool)->str:
         'This server has no feedback: <code>--answers FILE</code> switches it on.')
     return f'{text}<p class="fer-five">{smileys}</p><p>{link}</p>'
 
-# %% ../nbs/20_app.ipynb #5bd7bd81
+# %% ../nbs/20_app.ipynb #3350ed67
 def build_app(
     model=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
     megabytes:float=20, # A larger upload is refused
@@ -355,6 +418,7 @@ def _build(service:_Service, feedback:bool=False):
         gr.Markdown(f"# Facial expressions\n{_NOTICE} {_NOT_KEPT}")
         with gr.Tab('Photo'): _photo_tab(gr, service)
         with gr.Tab('Live'): _live_tab(gr, service)
+        with gr.Tab('Video'): _video_tab(gr, service)
         with gr.Tab('Feedback'): gr.HTML(_feedback_text(feedback))
     return blocks
 
@@ -455,9 +519,10 @@ def rows(self:_Answers, sql:str, *values)->list: # of tuples
     "What a statement finds; values never become part of the statement"
     with self.lock: return self.db.execute(sql, values).fetchall()
 
-# %% ../nbs/20_app.ipynb #de66f1ab
+# %% ../nbs/20_app.ipynb #8d85e02a
 def _now()->str: return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
 
+# %% ../nbs/20_app.ipynb #90e85b8d
 @patch
 def ask(self:_Answers, text:str)->str: # The question's id, part of its link
     "A new question"
@@ -575,12 +640,13 @@ def question(self:_Feedback, request)->tuple: # (id, text)
     if not found: raise _no_page("There is no such question")
     return name, found[0][0]
 
-# %% ../nbs/20_app.ipynb #faf23169
+# %% ../nbs/20_app.ipynb #25ba91dd
 def _buttons()->str:
     "Five smileys to click"
     return ''.join(f'<button name="emotion" value="{e}">{_smiley(e)}<span>{e}</span></button>'
                    for e in FIVE)
 
+# %% ../nbs/20_app.ipynb #23ee0222
 @patch
 def visitor(self:_Feedback, request)->str: # '' for somebody new
     "The name in a visitor's cookie"
@@ -606,12 +672,13 @@ async def get_question(self:_Feedback, request):
         page.set_cookie('fer_visitor', cookie, 31_536_000, path='/q', httponly=True, samesite='lax')
     return page
 
-# %% ../nbs/20_app.ipynb #cac84cca
+# %% ../nbs/20_app.ipynb #0a4588b5
 async def _form(request)->dict:
     "The fields of a form that was posted"
     text = (await _body(request, .01)).decode('utf-8', 'replace')
     return {k: v[0] for k,v in parse_qs(text).items()}
 
+# %% ../nbs/20_app.ipynb #739d65d2
 @patch
 async def post_answer(self:_Feedback, request):
     "The answer to `POST /q/...`: store a smiley"
@@ -629,7 +696,7 @@ async def post_answer(self:_Feedback, request):
 
 _BACK = '<p><a href="/q/{}">Open the question again</a></p>'
 
-# %% ../nbs/20_app.ipynb #da7930ae
+# %% ../nbs/20_app.ipynb #be578e27
 @patch
 def propose(self:_Feedback, data:bytes)->dict:
     "One of the five smileys for the largest face in a picture"
@@ -637,6 +704,7 @@ def propose(self:_Feedback, data:bytes)->dict:
     if not found: raise ValueError("no face was found; look into the camera, with light on you")
     return dict(emotion=found[0].emotion, probability=found[0].probability)
 
+# %% ../nbs/20_app.ipynb #99c31241
 @patch
 async def post_picture(self:_Feedback, request):
     "The answer to `POST /q/.../propose`"
@@ -686,7 +754,7 @@ def _day_table(days)->str: # `days`: rows of day, emotion, number, sorted by day
         rows.append(_row(day, f'<div class="fer-bar">{parts}</div>', said))
     return f'<table>{_row("Day (UTC)", "", "Answers")}{"".join(rows)}</table>'
 
-# %% ../nbs/20_app.ipynb #2daeb352
+# %% ../nbs/20_app.ipynb #fb9e65dc
 @patch
 def report(self:_Feedback, name:str, text:str, base:str)->str:
     "One question with its link, its shares and its days, as HTML"
@@ -696,10 +764,10 @@ def report(self:_Feedback, name:str, text:str, base:str)->str:
     for _,e,n in days: counts[e] = counts.get(e, 0)+n
     link = html.escape(f'{base}q/{name}')
     return (f'<section><h2>{html.escape(text)}</h2><p><a href="{link}">{link}</a></p>'
-            f'<p>{sum(counts.values())} answers. <a href="/owner/{name}.csv">All as csv</a></p>'
+            f'<p>Answers: {sum(counts.values())}. <a href="/owner/{name}.csv">All as csv</a></p>'
             f'{_share_table(counts)}{_day_table(days)}</section>')
 
-# %% ../nbs/20_app.ipynb #67c3a4a6
+# %% ../nbs/20_app.ipynb #1938fc0f
 @patch
 def owner_key(self:_Feedback)->str: return self.store.secret+(self.password or '')
 
@@ -714,6 +782,10 @@ def is_owner(self:_Feedback, request)->bool:
     if not self.password: return _is_here(request)
     until = _unsigned(self.owner_key(), request.cookies.get('fer_owner'))
     return bool(until) and time.time()<float(until)
+
+def _to_owner():
+    from starlette.responses import RedirectResponse
+    return RedirectResponse('/owner', 303)
 
 # %% ../nbs/20_app.ipynb #5b9a23a4
 @patch
@@ -731,7 +803,7 @@ def check_owner(self:_Feedback, request):
     from starlette.exceptions import HTTPException
     if not self.is_owner(request): raise HTTPException(403, "For the owner")
 
-# %% ../nbs/20_app.ipynb #d7d48fd6
+# %% ../nbs/20_app.ipynb #6edba197
 @patch
 async def post_login(self:_Feedback, request):
     "The answer to `POST /owner/login`"
@@ -746,11 +818,7 @@ async def post_login(self:_Feedback, request):
                     path='/owner', httponly=True, samesite='strict')
     return page
 
-def _to_owner():
-    from starlette.responses import RedirectResponse
-    return RedirectResponse('/owner', 303)
-
-# %% ../nbs/20_app.ipynb #07c837a0
+# %% ../nbs/20_app.ipynb #db3d3800
 @patch
 async def post_question(self:_Feedback, request):
     "The answer to `POST /owner/questions`: a new question"
@@ -759,6 +827,7 @@ async def post_question(self:_Feedback, request):
     except ValueError as e: return _page(str(e), '<p><a href="/owner">Back</a></p>', 400)
     return _to_owner()
 
+# %% ../nbs/20_app.ipynb #a3edb21f
 @patch
 async def get_csv(self:_Feedback, request):
     "The answer to `GET /owner/....csv`: a row an answer"
@@ -862,10 +931,11 @@ def _start_text(url:str)->str:
     "What is printed when the server starts"
     return _printable(f"Facial expressions: {url}\n{_NOTICE}\nCtrl-C ends the server.")
 
-# %% ../nbs/20_app.ipynb #b747752e
+# %% ../nbs/20_app.ipynb #c4c6d017
 def _run(web, sock):
     "Serve until Ctrl-C or a signal to end; either way files are removed"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)) # so that `atexit` has its turn
+    os.environ.setdefault('MPLBACKEND', 'Agg') # a timeline needs no window
     print(_start_text(_url(sock)), flush=True)
     try: _server(web).run([sock])
     except KeyboardInterrupt: pass

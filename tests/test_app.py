@@ -294,7 +294,7 @@ def test_one_answer_a_visitor(owner, question, visitor):
     assert [a.split(',')[1:] for a in answers_of(owner, question)] == [
         ['happy', 'click'], ['sad', 'camera']]
     page = owner.get('/owner').text
-    assert '2 answers' in page and '50%' in page and '<script>alert' not in page
+    assert 'Answers: 2' in page and '50%' in page and '<script>alert' not in page
     assert '&lt;script&gt;' in page
 
 
@@ -395,7 +395,7 @@ def test_proposal_is_no_answer(owner, question, visitor):
 
 
 def test_a_thousand_posts_from_one_address(tmp_path):
-    "60 a minute is the limit: nearly all are refused, and the page stays up. No password: only here"
+    "Of more than 60 a minute all are refused, and the page stays up. No password: only here"
     with serving(tmp_path, answers='answers.db') as (url, _):
         with httpx.Client(base_url=url, timeout=60) as client:
             question = ask_question(client, 'How was it?')
@@ -580,7 +580,7 @@ def test_fits_a_phone(visit, server, scheme):
     with visit(server, width=390, scheme=scheme) as page:
         page.set_input_files('#photo input[type=file]', HOPPER)
         page.wait_for_selector('#answer .fer-smiley')
-        for tab in ('Photo', 'Live', 'Feedback'):
+        for tab in ('Photo', 'Live', 'Video', 'Feedback'):
             page.get_by_role('tab', name=tab).click()
             wide = page.evaluate('document.documentElement.scrollWidth')
             assert wide <= 390, f'{tab}: {wide} pixels wide'
@@ -635,7 +635,9 @@ def test_from_visitor_to_dashboard(visit, tmp_path):
             page.keyboard.press('Enter')
             page.get_by_text('Thank you').wait_for()
             page.goto(url+'owner')
-            assert '1 answers' in page.inner_text('section')
+            assert 'Answers: 1' in page.inner_text('section')
+            page.set_viewport_size(dict(width=390, height=850))
+            assert page.evaluate('document.documentElement.scrollWidth') <= 390
         with visit(link, width=390) as page:
             assert page.evaluate('document.documentElement.scrollWidth') <= 390
             page.click('#open')
@@ -654,3 +656,48 @@ def stored(folder):
 
 
 def files_in_private(folder): return [f for p in folder.glob('fer_app_*') for f in files_in(p)]
+
+
+@pytest.fixture
+def clip(tmp_path):
+    "A second of Grace Hopper, moving"
+    im, path = cv2.imread(str(HOPPER)), tmp_path/'clip <b>.mp4'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10, (320, 320))
+    for i in range(10): writer.write(np.ascontiguousarray(im[60:380, 60+4*i:380+4*i]))
+    writer.release()
+    return path
+
+
+def test_video(visit, clip, tmp_path, need):
+    "Uploaded, answered, played in the page; its files are gone"
+    need('ffmpeg', 'only H.264 plays in the page')
+    (tmp_path/'server').mkdir()
+    with serving(tmp_path/'server', 'a._KEEP, a._LOOK = 15, .5') as (url, _), visit(url) as page:
+        page.get_by_role('tab', name='Video').click()
+        page.set_input_files('#video input[type=file]', clip)
+        page.wait_for_selector('#annotated video')
+        assert 'Faces followed: 1' in page.inner_text('#annotated')
+        play = """async () => {
+          const v = document.querySelector('#annotated video');
+          v.muted = true;
+          await v.play();
+          return [v.videoWidth, v.duration];
+        }"""
+        width, seconds = page.evaluate(play)
+        assert width == 320 and abs(seconds-1) < .3
+        assert page.locator('.fer-timeline').evaluate('i => i.naturalWidth') > 300
+        with page.expect_download() as download: page.click('#annotated a[download]')
+        table = Path(download.value.path()).read_text().splitlines()
+        assert len(table) == 11 and table[0].startswith('frame,time')
+        assert not list((tmp_path/'server').rglob('job_*'))
+        page.wait_for_timeout(18_000)
+        assert not files_in_private(tmp_path/'server')
+
+
+def test_what_is_no_video_is_one_sentence(visit, server, tmp_path):
+    (tmp_path/'text.mp4').write_text('no video')
+    with visit(server) as page:
+        page.get_by_role('tab', name='Video').click()
+        page.set_input_files('#video input[type=file]', tmp_path/'text.mp4')
+        page.get_by_text('no picture that OpenCV can read').first.wait_for()
+        assert 'fer_app_' not in page.inner_text('body')
