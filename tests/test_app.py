@@ -1,5 +1,5 @@
-"""The web page as a process: Photo and Live in Chromium with a fake camera, the API by
-gradio_client and plain HTTP, and what a stranger may send"""
+"""The web page as a process: its tabs in Chromium with a fake camera, the API by gradio_client
+and plain HTTP, feedback from visitor to dashboard, and what a stranger may send"""
 import json
 import os
 import re
@@ -15,12 +15,13 @@ import zlib
 from contextlib import contextmanager
 from pathlib import Path
 import cv2
+import httpx
 import matplotlib.cbook as cbook
 import numpy as np
 import pytest
 pytest.importorskip('gradio')
 from fer_nbdev import app as fer_app
-from fer_nbdev.app import build_app, serve
+from fer_nbdev.app import build_app, serve, write_space
 from fer_nbdev.predict import load_predictor
 
 HOPPER = Path(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False))
@@ -222,8 +223,15 @@ def test_port_taken():
     (dict(host='no such host'), "host: 'no such host' is no address .*--host"),
     (dict(model='smal'), "did you mean 'small'"), (dict(megabytes=-1), 'megabytes: -1, expected'),
     (dict(megapixels=0), 'megapixels: 0, expected'),
+    (dict(password='x'), 'password: .*--answers'),
+    (dict(answers='a.db', host='0.0.0.0'), '0.0.0.0 can be reached by others.*--password'),
+    (dict(answers='a.db', host='0.0.0.0', password=''), 'no password; add --password'),
+    (dict(answers='no/such/a.db'), 'a.db: expected a file in a folder that exists'),
+    (dict(answers='.'), 'expected a file in a folder'),
+    (dict(answers=HOPPER), 'grace_hopper.jpg: cannot hold the answers .*--answers'),
 ])
-def test_bad_arguments(kwargs, says):
+def test_bad_arguments(kwargs, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=says): serve(**{'port': 0, **kwargs})
 
 
@@ -231,6 +239,221 @@ def test_without_gradio(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     for f in (build_app, serve):
         with pytest.raises(ImportError, match=r"gradio not installed.*fer_nbdev\[app\]"): f()
+
+
+# Feedback, by plain HTTP
+
+TEXT = "<script>alert(1)</script> How'); DROP TABLE answers; --"
+
+
+@pytest.fixture(scope='module')
+def owner(tmp_path_factory):
+    "A client who is logged in as the owner"
+    folder = tmp_path_factory.mktemp('feedback')
+    with serving(folder, answers='answers.db', password='secret words', per_minute=2000,
+                 per_address=20) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
+        assert client.post('/owner/login', data={'password': 'secret words'}).status_code == 303
+        yield client
+
+
+def ask_question(owner, text):
+    "The path of a new question"
+    assert owner.post('/owner/questions', data={'text': text}).status_code == 303
+    return re.search('/q/[0-9a-f]{12}', owner.get('/owner').text)[0]
+
+
+@pytest.fixture
+def question(owner): return ask_question(owner, TEXT)
+
+
+@pytest.fixture
+def visitor(owner):
+    "`visitor()`: another client, without cookies"
+    clients = []
+
+    def _visitor():
+        clients.append(httpx.Client(base_url=owner.base_url, timeout=60))
+        return clients[-1]
+    yield _visitor
+    for c in clients: c.close()
+
+
+def answers_of(owner, question):
+    return owner.get(f'/owner/{question[3:]}.csv').text.splitlines()[1:]
+
+
+def test_one_answer_a_visitor(owner, question, visitor):
+    v, other = visitor(), visitor()
+    assert 'value="happy"' in v.get(question).text and '<script>alert' not in v.get(question).text
+    assert 'happy' in v.post(question, data={'emotion': 'happy'}).text
+    assert v.post(question, data={'emotion': 'happy'}).status_code == 200 # sent again
+    assert v.post(question, data={'emotion': 'sad'}).status_code == 409
+    assert 'Thank you' in v.get(question).text
+    other.get(question)
+    assert other.post(question, data={'emotion': 'sad', 'way': 'camera'}).status_code == 200
+    assert [a.split(',')[1:] for a in answers_of(owner, question)] == [
+        ['happy', 'click'], ['sad', 'camera']]
+    page = owner.get('/owner').text
+    assert 'Answers: 2' in page and '50%' in page and '<script>alert' not in page
+    assert '&lt;script&gt;' in page
+
+
+REFUSED_ANSWERS = { # the form, the cookie (None: the one that we gave), status
+    'SQL': ("emotion='; DROP TABLE answers; --", None, 400),
+    'a smiley that is none of the five': ('emotion=disgust', None, 400),
+    'html': ('emotion=<b>happy</b>', None, 400),
+    'nothing': ('', None, 400),
+    'no text at all': (b'\xff\xfe\x00', None, 400),
+    'a very long form': ('emotion=happy&x='+'x'*20_000, None, 413),
+    'no cookie': ('emotion=happy', '', 403),
+    'a forged cookie': ('emotion=happy', 'a'*32+'.'+'b'*40, 403),
+    'a cookie without a signature': ('emotion=happy', 'a'*32, 403),
+    'a cookie of other letters': ('emotion=happy', '%C3%A9.%C3%A9', 403),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED_ANSWERS)
+def test_bad_answer(owner, question, visitor, case):
+    form, cookie, status = REFUSED_ANSWERS[case]
+    v = visitor()
+    v.get(question)
+    if cookie is not None:
+        v.cookies.clear()
+        if cookie: v.cookies.set('fer_visitor', cookie)
+    before = len(owner.get('/owner').text)
+    said = v.post(question, content=form)
+    assert said.status_code == status and 'Traceback' not in said.text
+    assert not answers_of(owner, question) and len(owner.get('/owner').text) == before
+
+
+def test_a_signature_belongs_to_one_name(owner, question, visitor):
+    "The cookie of one visitor under another name, and a visitor's cookie as the owner's"
+    v = visitor()
+    v.get(question)
+    name, _, signature = v.cookies['fer_visitor'].partition('.')
+    forged = visitor()
+    forged.cookies.set('fer_visitor', f'{name[:-1]}x.{signature}')
+    assert forged.post(question, data={'emotion': 'sad'}).status_code == 403
+    forged.cookies.set('fer_owner', f'9999999999.{signature}')
+    assert 'type="password"' in forged.get('/owner').text
+
+
+def test_another_site_cannot_answer(owner, question, visitor):
+    v = visitor()
+    v.get(question)
+    origin = {'origin': 'http://evil.example'}
+    assert v.post(question, data={'emotion': 'sad'}, headers=origin).status_code == 403
+    assert owner.post('/owner/questions', data={'text': 'x'}, headers=origin).status_code == 403
+    assert not answers_of(owner, question)
+
+
+def test_at_most_so_many_answers_from_an_address(owner, question, visitor):
+    "Cookies deleted each time: 20 answers, as the server was told"
+    got = []
+    for _ in range(25):
+        v = visitor()
+        v.get(question)
+        got.append(v.post(question, data={'emotion': 'happy'}).status_code)
+    assert got == [200]*20+[429]*5 and len(answers_of(owner, question)) == 20
+
+
+@pytest.mark.parametrize('path', [
+    '/q/000000000000', '/q/..%2f..%2fetc%2fpasswd', '/owner/../../etc/passwd.csv',
+    '/owner/..%2fanswers.db.csv', '/owner/000000000000.csv', '/feedback/..%2fcore.py',
+    '/feedback/question.html', '/answers.db', '/file=answers.db', '/gradio_api/file=answers.db',
+])
+def test_no_path_leads_to_the_answers(owner, path):
+    said = owner.get(path)
+    assert said.status_code in (403, 404) and b'SQLite' not in said.content
+
+
+def test_the_owners_pages_are_closed_to_others(owner, question, visitor):
+    v = visitor()
+    page = v.get('/owner').text
+    assert 'type="password"' in page and question not in page
+    assert v.get(f'/owner/{question[3:]}.csv').status_code == 403
+    assert v.post('/owner/questions', data={'text': 'x'}).status_code == 403
+    tries = [v.post('/owner/login', data={'password': f'{i}'}).status_code for i in range(12)]
+    assert tries.count(403) <= 10 and tries[-1] == 429
+
+
+@pytest.mark.parametrize('text', ['', '   ', 'x'*301])
+def test_bad_question(owner, text):
+    said = owner.post('/owner/questions', data={'text': text})
+    assert said.status_code == 400 and 'expected 1 to 300' in said.text
+
+
+def test_proposal_is_no_answer(owner, question, visitor):
+    v = visitor()
+    v.get(question)
+    got = v.post(question+'/propose', content=HOPPER.read_bytes())
+    assert got.json()['emotion'] in ('angry', 'happy', 'neutral', 'sad', 'surprise')
+    blank = v.post(question+'/propose', content=jpg(np.full((90, 120, 3), 128, np.uint8)))
+    assert blank.status_code == 400 and 'no face' in blank.json()['error']
+    assert v.post(question+'/propose', content=b'<script>').status_code == 400
+    assert not answers_of(owner, question)
+
+
+def test_a_thousand_posts_from_one_address(tmp_path):
+    "Of more than 60 a minute all are refused, and the page stays up. No password: only here"
+    with serving(tmp_path, answers='answers.db') as (url, _):
+        with httpx.Client(base_url=url, timeout=60) as client:
+            question = ask_question(client, 'How was it?')
+            client.get(question)
+            start = time.perf_counter()
+            got = [client.post(question, data={'emotion': 'x'}).status_code for _ in range(1000)]
+            passed = 60+(time.perf_counter()-start)+1
+            assert got.count(400) <= passed and got.count(400)+got.count(429) == 1000
+            assert client.get(question).status_code == 200
+            assert client.get('/owner', headers={'host': 'evil.example'}).status_code == 403
+
+
+def test_answers_of_another_program_are_left_alone(tmp_path):
+    import sqlite3
+    with sqlite3.connect(tmp_path/'a.db') as con: con.execute('CREATE TABLE t (x)')
+    before = (tmp_path/'a.db').read_bytes()
+    with pytest.raises(ValueError, match='a.db: cannot hold .*another program.*--answers'):
+        serve(port=0, answers=tmp_path/'a.db')
+    assert (tmp_path/'a.db').read_bytes() == before
+
+
+@pytest.fixture(scope='module')
+def load(root):
+    sys.path.insert(0, str(root/'benchmarks'))
+    import app_load
+    sys.path.remove(str(root/'benchmarks'))
+    return app_load
+
+
+def test_no_answer_is_lost_or_doubled_when_the_server_is_killed(load):
+    got = load.answer_load(100, 50)
+    assert got['sent'] == got['stored'] == got['visitors'] == 100
+    assert got['same_smileys'] and got['starts'] == 2
+
+
+def test_fifty_clients(load, measured):
+    got = load.photo_load(50, 5)
+    measured('50 clients, a photo each', f"{got['median_ms']:.0f} ms, {got['p99_ms']:.0f} at p99")
+    assert got['answers'] >= 50 and not got['errors']
+
+
+# A folder for Spaces
+
+def test_space(tmp_path):
+    folder = write_space(tmp_path/'new/space', 'nano')
+    text = {f.name: f.read_text() for f in folder.iterdir()}
+    assert set(text) == {'README.md', 'requirements.txt', 'app.py'}
+    assert 'sdk: gradio' in text['README.md'] and NOTICE in text['README.md']
+    wanted = text['requirements.txt']
+    assert re.fullmatch(r'fer_nbdev\[app\] @ git\+https://\S+@v[\d.]+\n', wanted)
+    compile(text['app.py'], 'app.py', 'exec')
+    (folder/'app.py').write_text('mine')
+    with pytest.raises(FileExistsError, match='app.py|README.md'): write_space(folder)
+    assert (folder/'app.py').read_text() == 'mine'
+    write_space(folder, overwrite=True)
+    assert 'serve(' in (folder/'app.py').read_text()
+    with pytest.raises(ValueError, match="model: 'smal', expected one of"):
+        write_space(tmp_path/'other', 'smal')
 
 
 # In Chromium
@@ -264,7 +487,8 @@ def visit(need, camera):
             page = context.new_page()
             page.set_default_timeout(60_000)
             outside, errors = [], []
-            ours = (url, url.replace('http', 'ws'), 'data:', 'blob:')
+            server = re.match('http://[^/]+/', url)[0]
+            ours = (server, server.replace('http', 'ws'), 'data:', 'blob:')
             page.on('request', lambda r: r.url.startswith(ours) or outside.append(r.url))
             page.on('console', lambda m: m.type != 'error' or errors.append(m.text))
             page.on('pageerror', lambda e: errors.append(str(e)))
@@ -356,7 +580,7 @@ def test_fits_a_phone(visit, server, scheme):
     with visit(server, width=390, scheme=scheme) as page:
         page.set_input_files('#photo input[type=file]', HOPPER)
         page.wait_for_selector('#answer .fer-smiley')
-        for tab in ('Photo', 'Live'):
+        for tab in ('Photo', 'Live', 'Video', 'Feedback'):
             page.get_by_role('tab', name=tab).click()
             wide = page.evaluate('document.documentElement.scrollWidth')
             assert wide <= 390, f'{tab}: {wide} pixels wide'
@@ -393,3 +617,87 @@ def test_by_keyboard_alone(visit, server, tmp_path):
             page.keyboard.press('Enter')
             page.wait_for_selector('#camera button:has-text("Record"), #camera :text("Stop")')
         page.wait_for_selector('#live img[src^="data:image/jpeg"]')
+
+
+def test_from_visitor_to_dashboard(visit, tmp_path):
+    "The owner asks; one visitor clicks, another one lets the camera propose and confirms"
+    with serving(tmp_path, answers='answers.db', password='secret') as (url, _):
+        with visit(url+'owner') as page:
+            page.fill('[name=password]', 'secret')
+            page.keyboard.press('Enter')
+            page.fill('[name=text]', TEXT)
+            page.keyboard.press('Enter')
+            link = page.locator('section a').first.get_attribute('href')
+            assert page.locator('h2').inner_text() == TEXT
+            page.goto(link)
+            assert NOTICE in page.inner_text('body') and page.locator('#video').is_hidden()
+            tab_to(page, 'button[value=happy]')
+            page.keyboard.press('Enter')
+            page.get_by_text('Thank you').wait_for()
+            page.goto(url+'owner')
+            assert 'Answers: 1' in page.inner_text('section')
+            page.set_viewport_size(dict(width=390, height=850))
+            assert page.evaluate('document.documentElement.scrollWidth') <= 390
+        with visit(link, width=390) as page:
+            assert page.evaluate('document.documentElement.scrollWidth') <= 390
+            page.click('#open')
+            page.click('#propose')
+            page.get_by_text('has not been sent yet').wait_for()
+            assert stored(tmp_path) == 1
+            page.click('#proposed')
+            page.get_by_text('Thank you').wait_for()
+            assert stored(tmp_path) == 2 and not files_in_private(tmp_path)
+
+
+def stored(folder):
+    import sqlite3
+    with sqlite3.connect(folder/'answers.db') as con:
+        return con.execute('SELECT count(*) FROM answers').fetchone()[0]
+
+
+def files_in_private(folder): return [f for p in folder.glob('fer_app_*') for f in files_in(p)]
+
+
+@pytest.fixture
+def clip(tmp_path):
+    "A second of Grace Hopper, moving"
+    im, path = cv2.imread(str(HOPPER)), tmp_path/'clip <b>.mp4'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10, (320, 320))
+    for i in range(10): writer.write(np.ascontiguousarray(im[60:380, 60+4*i:380+4*i]))
+    writer.release()
+    return path
+
+
+def test_video(visit, clip, tmp_path, need):
+    "Uploaded, answered, played in the page; its files are gone"
+    need('ffmpeg', 'only H.264 plays in the page')
+    (tmp_path/'server').mkdir()
+    with serving(tmp_path/'server', 'a._KEEP, a._LOOK = 15, .5') as (url, _), visit(url) as page:
+        page.get_by_role('tab', name='Video').click()
+        page.set_input_files('#video input[type=file]', clip)
+        page.wait_for_selector('#annotated video')
+        assert 'Faces followed: 1' in page.inner_text('#annotated')
+        play = """async () => {
+          const v = document.querySelector('#annotated video');
+          v.muted = true;
+          await v.play();
+          return [v.videoWidth, v.duration];
+        }"""
+        width, seconds = page.evaluate(play)
+        assert width == 320 and abs(seconds-1) < .3
+        assert page.locator('.fer-timeline').evaluate('i => i.naturalWidth') > 300
+        with page.expect_download() as download: page.click('#annotated a[download]')
+        table = Path(download.value.path()).read_text().splitlines()
+        assert len(table) == 11 and table[0].startswith('frame,time')
+        assert not list((tmp_path/'server').rglob('job_*'))
+        page.wait_for_timeout(18_000)
+        assert not files_in_private(tmp_path/'server')
+
+
+def test_what_is_no_video_is_one_sentence(visit, server, tmp_path):
+    (tmp_path/'text.mp4').write_text('no video')
+    with visit(server) as page:
+        page.get_by_role('tab', name='Video').click()
+        page.set_input_files('#video input[type=file]', tmp_path/'text.mp4')
+        page.get_by_text('no picture that OpenCV can read').first.wait_for()
+        assert 'fer_app_' not in page.inner_text('body')

@@ -3,7 +3,7 @@ its own"""
 import json, subprocess, sys
 import pytest
 
-LIGHT = ['core', 'drawing', 'detect', 'predict', 'video', 'cli']
+LIGHT = ['core', 'drawing', 'detect', 'predict', 'video', 'app', 'cli']
 HEAVY = ['torch', 'torchvision', 'fastai', 'pandas', 'sklearn', 'scipy', 'imblearn', 'plotly',
          'matplotlib', 'autocrop', 'onnx']
 

@@ -12,6 +12,7 @@ by('open').onclick = async () => {
   try {
     const size = {width: 640, height: 480};
     video.srcObject = await navigator.mediaDevices.getUserMedia({video: size});
+    await video.play();
     video.hidden = by('propose').hidden = false;
     by('open').hidden = true;
     by('propose').focus();
