@@ -496,3 +496,40 @@ def _evaluate_network(
     print(*(f"{k}: {v}" for k,v in about.items()), '', sep='\n')
     print(metrics_table(*told).round(3).to_string(na_rep=''), '\n')
     print(per_class(*told).round(3).to_string(na_rep=''))
+
+# %% ../nbs/22_cli.ipynb #9b32d73a
+def _counter():
+    "A function of (done, in all) that tells the time left on standard error, if it is a terminal"
+    begun = []
+    def tell(done, n):
+        begun.append((done, time.monotonic()))
+        new,seconds = done-begun[0][0],time.monotonic()-begun[0][1]
+        if not new or not sys.stderr.isatty(): return
+        left = _left(new, n-begun[0][0], seconds)
+        print(f"\r{left+' (parts)':<50}", end='' if done<n else '\n', file=sys.stderr, flush=True)
+    return tell
+
+# %% ../nbs/22_cli.ipynb #e3814228
+_batch = _Program('fer_batch')
+
+@_batch.add("fer_batch photos/ 's3://bucket/*.jpg' answers --workers 4")
+def _batch_images(
+    source:Annotated[list[str], typer.Argument(help="Folders, globs, files, parquet, any URL")],
+    out:Annotated[str, typer.Argument(help="Folder for the answers, parquet")],
+    model:_Model='small', five:_Five=False, min_score:_Score=.7,
+    cropped:Annotated[bool, typer.Option('--cropped', help="Each picture is one face")]=False,
+    column:Annotated[str, typer.Option(help="Column of the pictures in parquet")]='image',
+    workers:Annotated[int, typer.Option(help="Processes")]=2,
+    scheduler:Annotated[str, typer.Option(help="A Dask scheduler, tcp://host:8786")]=None,
+    part_size:Annotated[int, typer.Option(help="Pictures in a part")]=128,
+    overwrite:_Overwrite=False, as_json:_Json=False, debug:_Debug=False,
+):
+    "Answer for many images on several processes; parquet out, a row a face"
+    from fer_nbdev.batch import predict_many
+    done = predict_many(source, out, model=model, classes=_five_or_all(five), min_score=min_score,
+                        cropped=cropped, column=column, workers=workers, scheduler=scheduler,
+                        part_size=part_size, overwrite=overwrite, progress=_counter())
+    if done['errors']: _say('note', f"{done['errors']:,} unreadable; see the column error")
+    if as_json: _print_json(dict(done, out=out))
+    else: print(f"{out}: {', '.join(f'{k} {v}' for k,v in done.items())}")
+    return 0 if done['faces'] else 1
