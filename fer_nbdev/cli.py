@@ -64,6 +64,7 @@ def _drop_output():
 def _main(program):
     for stream in (sys.stdout, sys.stderr): stream.reconfigure(errors='namereplace')
     warnings.showwarning = lambda message, *args, **kwargs: _say('note', message)
+    for kind in (FutureWarning, DeprecationWarning): warnings.simplefilter('ignore', kind)
     code = _exit_code(program.app, program.name)
     if code in (2,141): _drop_output()
     sys.exit(code)
@@ -389,9 +390,12 @@ def _bars_for_terminals():
     "What is printed inside goes to standard error, bars only if that is a terminal"
     import fastprogress.fastprogress as bars
     old,bars.NO_BAR = bars.NO_BAR,not sys.stderr.isatty()
+    to = io.StringIO() if _rank() else sys.stderr # one process speaks for all
     try:
-        with contextlib.redirect_stdout(sys.stderr): yield
+        with contextlib.redirect_stdout(to): yield
     finally: bars.NO_BAR = old
+
+def _rank(): return int(os.environ.get('RANK', 0)) # as torchrun numbers its processes
 
 # %% ../nbs/22_cli.ipynb #65610591
 _train = _Program('fer_train')
@@ -413,7 +417,7 @@ def _train_network(
     faces = faces[faces.split!='test']
     with _bars_for_terminals():
         fit_recipe(faces, recipe, out, seed=seed, track=track, **_changes(change))
-    _show_run(Path(out), as_json)
+    if not _rank(): _show_run(Path(out), as_json)
 
 # %% ../nbs/22_cli.ipynb #d664edff
 def _show_run(out, as_json):
