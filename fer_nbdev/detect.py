@@ -62,6 +62,20 @@ def _regular_file(path, what:str)->Path:
     if problem: raise ValueError(f"{path}: {problem}")
     return path
 
+# %% ../nbs/17_detect.ipynb #6b14448e
+def _unknown_kind(
+    source, # Path or open binary file
+)->str:
+    "Why Pillow cannot read a file, from its first bytes"
+    is_path = isinstance(source, (str, os.PathLike))
+    with open(source, 'rb') if is_path else nullcontext(source) as f:
+        f.seek(0)
+        head = f.read(12)
+    if head[4:8]==b'ftyp' and head[8:12] in (b'heic',b'heix',b'heim',b'hevc',b'mif1',b'msf1'):
+        return ("a HEIC picture; save it as .jpg, or: pip install pillow-heif, then "
+                "import pillow_heif; pillow_heif.register_heif_opener()")
+    return "not a picture that Pillow can read; expected .jpg, .png, .webp or the like"
+
 # %% ../nbs/17_detect.ipynb #2d6c1a01
 def _decode(
     source, # Path, open binary file or Pillow image
@@ -74,7 +88,7 @@ def _decode(
             problem = _refusal(im)
             if not problem: return _upright(im)
     except UnidentifiedImageError:
-        problem = "not a picture that Pillow can read; expected .jpg, .png, .webp or the like"
+        problem = _unknown_kind(source)
     except Image.DecompressionBombError:
         problem = f"more than {_MAX_PIXELS/1e6:.0f} million pixels; scale it down"
     except PermissionError: raise
@@ -136,20 +150,20 @@ def _yunet_path()->str:
 
 # %% ../nbs/17_detect.ipynb #98895f13
 _own = threading.local()
+_NOTHING = np.zeros((0,15))
 
 def _yunet(
     im:np.ndarray, # RGB uint8 (H, W, 3)
     min_score:float, # From 0 to 1
-)->np.ndarray: # float (n, 5): x, y, width, height in pixels, score
+)->np.ndarray: # float (n, 15): x, y, width, height, five points as x, y in pixels, score
     "One look of YuNet at one picture as it is"
     if not hasattr(_own, 'net'): _own.net = cv2.FaceDetectorYN.create(_yunet_path(), '', (320,320))
-    if min(im.shape[:2])<32: return np.zeros((0,5)) # on strips its answers mean nothing
+    if min(im.shape[:2])<32: return _NOTHING # on strips its answers mean nothing
     _own.net.setInputSize(im.shape[1::-1])
     _own.net.setScoreThreshold(min_score)
     rows = _own.net.detect(cv2.cvtColor(im, cv2.COLOR_RGB2BGR))[1]
-    if rows is None: return np.zeros((0,5))
-    boxes = rows[:,[0,1,2,3,14]].astype(float)
-    return boxes[np.isfinite(boxes).all(1)]
+    if rows is None: return _NOTHING
+    return rows[np.isfinite(rows).all(1)].astype(float)
 
 # %% ../nbs/17_detect.ipynb #9febcadc
 def _shared(a, b)->float: # From 0 to 1
@@ -160,11 +174,11 @@ def _shared(a, b)->float: # From 0 to 1
 
 # %% ../nbs/17_detect.ipynb #a1e10ebf
 def _best_boxes(
-    boxes, # Rows of x, y, width, height, score
+    boxes, # Rows that begin with x, y, width, height and end with the score
 )->list: # Rows of `boxes`, highest score first
     "Of boxes that overlap, the one with the highest score"
     kept = []
-    for b in sorted(boxes, key=lambda b: -b[4]):
+    for b in sorted(boxes, key=lambda b: -b[-1]):
         if all(_shared(b,k)<.5 for k in kept): kept.append(b)
     return kept
 
@@ -177,6 +191,8 @@ class FaceBox(NamedTuple):
     h:int
     score:float = 1. # From 0 to 1
     turn:int = 0 # Quarter turns to the left that put it upright, as in `np.rot90`
+    points:tuple = () # (x, y) of both eyes, the nose and both corners of the mouth, left ones first
+    angle:float = 0. # Degrees to the left by which `crop_face` then turns it, to level the eyes
 
 # %% ../nbs/17_detect.ipynb #ecd3e68f
 def _turned_back(
@@ -193,9 +209,12 @@ def _turned_back(
     return y, height-x-w, h, w
 
 # %% ../nbs/17_detect.ipynb #2d6c1a05
+_MAX_SIDE = 4000 # The closest look: YuNet takes about 1 s and 1 GB for 4000x3000 pixels
+
 def _scaled(im:np.ndarray, max_side:int)->list: # (scale, picture), the largest first
     "`im` with its longer side at `max_side` (where it has as many pixels) and at 320"
     H,W = im.shape[:2]
+    max_side = min(max_side, _MAX_SIDE)
     looks = []
     for side in sorted({320, min(max_side, max(320,H,W))}, reverse=True):
         s = side/max(H,W)
@@ -206,29 +225,41 @@ def _scaled(im:np.ndarray, max_side:int)->list: # (scale, picture), the largest 
     return looks
 
 # %% ../nbs/17_detect.ipynb #175c79e6
-def _clipped(b, turn:int, H:int, W:int)->FaceBox:
-    "Box `b` (x, y, w, h, score) as whole pixels inside a photo of `H` by `W`"
-    x0,x1 = (int(np.clip(round(v), 0, W)) for v in (b[0], b[0]+b[2]))
-    y0,y1 = (int(np.clip(round(v), 0, H)) for v in (b[1], b[1]+b[3]))
-    return FaceBox(x0, y0, x1-x0, y1-y0, round(float(b[4]),3), turn)
+def _in_photo(
+    row, # As `_yunet` gives it, for a picture that was scaled and turned
+    scale:float, turn:int, height:int, width:int, # Size of the picture before it was turned
+)->np.ndarray: # The row in pixels of the photo
+    "Undo turn and scale of a box and its points"
+    corners = [(*row[:4],), *((x,y,0,0) for x,y in row[4:14].reshape(5,2))]
+    box,*points = (_turned_back(c, turn, height, width) for c in corners)
+    return np.array([*box, *(v for p in points for v in p[:2]), row[14]*scale])/scale
+
+# %% ../nbs/17_detect.ipynb #de887c7e
+def _clipped(row, turn:int, H:int, W:int)->FaceBox:
+    "A row in pixels of a photo of `H` by `W` as a `FaceBox` inside it"
+    x,y,w,h = row[:4]
+    x0,x1 = (int(np.clip(round(v), 0, W)) for v in (x, x+w))
+    y0,y1 = (int(np.clip(round(v), 0, H)) for v in (y, y+h))
+    points = tuple((round(float(px),1), round(float(py),1)) for px,py in row[4:14].reshape(5,2))
+    return FaceBox(x0, y0, x1-x0, y1-y0, round(float(row[14]),3), turn, points)
 
 # %% ../nbs/17_detect.ipynb #acc0a527
 def _look(looks, turn:int, min_score:float, H:int, W:int)->list: # of `FaceBox`
     "Faces in a photo of `H` by `W`, seen at its scales `looks` and turned by `turn`"
-    boxes = []
+    rows = []
     for s,im in looks:
-        for b in _yunet(np.ascontiguousarray(np.rot90(im, turn)), min_score):
-            x,y,w,h = _turned_back(b[:4], turn, *im.shape[:2])
-            boxes.append((x/s, y/s, w/s, h/s, b[4]))
-    faces = [_clipped(b, turn, H, W) for b in _best_boxes(boxes)]
+        found = _yunet(np.ascontiguousarray(np.rot90(im, turn)), min_score)
+        rows += [_in_photo(row, s, turn, *im.shape[:2]) for row in found]
+    faces = [_clipped(row, turn, H, W) for row in _best_boxes(rows)]
     return [f for f in faces if f.w>0 and f.h>0]
 
 # %% ../nbs/17_detect.ipynb #bb435713
-def _check_look(min_score, max_side):
+def _check_look(min_score, max_side, align):
     if not (isinstance(min_score, Real) and 0<=min_score<=1):
         raise ValueError(f"min_score: {min_score!r}, expected a number from 0 to 1")
     if not (isinstance(max_side, Integral) and max_side>=1):
         raise ValueError(f"max_side: {max_side!r}, expected a whole number of pixels above 0")
+    if align not in (True,False): raise ValueError(f"align: {align!r}, expected True or False")
 
 # %% ../nbs/17_detect.ipynb #2d6c1a07
 _UPRIGHT_SCORE = .9 # A photo with a face that scores this is upright, as it is or as it was turned
@@ -236,10 +267,11 @@ _UPRIGHT_SCORE = .9 # A photo with a face that scores this is upright, as it is 
 def find_faces(
     photo, # Path, bytes, open binary file, Pillow image, or uint8 array
     min_score:float=.7, # Faces with a lower score are left out, 0 to 1
-    max_side:int=1280, # Longest side of the closer look; 320 is faster and finds large faces only
+    max_side:int=1600, # Longest side of the closer look, at most 4000; 320 is fast, for large faces
+    align:bool=False, # Measure each face's angle, so that `crop_face` levels the eyes?
 )->list: # `FaceBox` in pixels of the upright photo, clipped to it, largest first
     "All faces in a photo, by YuNet at two scales; where no score is high, also in the turned photo"
-    _check_look(min_score, max_side)
+    _check_look(min_score, max_side, align)
     im = read_photo(photo)
     looks,best = _scaled(im, max_side),[]
     for turn in range(4):
@@ -248,6 +280,7 @@ def find_faces(
         better = sum(f.score for f in faces)>sum(f.score for f in best)
         if better and (sure or turn==0): best = faces
         if sure and turn==0: break
+    if align: best = [_levelled(im, f) for f in best]
     return sorted(best, key=lambda f: -f.w*f.h)
 
 # %% ../nbs/17_detect.ipynb #551ea686
@@ -270,17 +303,50 @@ def _square(
     xs = np.arange(side)+round(x+(w-side)/2)
     return np.clip(ys, 0, H-1), np.clip(xs, 0, W-1)
 
+# %% ../nbs/17_detect.ipynb #08e2c0b8
+def _turned_square(
+    grey:np.ndarray, # uint8 (n, n)
+    angle:float, # Degrees to the left
+    side:int, # Of the result, at most n
+)->np.ndarray: # uint8 (side, side)
+    "The middle of `grey`, turned around it"
+    middle = (len(grey)-1)/2
+    matrix = cv2.getRotationMatrix2D((middle,middle), angle, 1)
+    turned = cv2.warpAffine(grey, matrix, grey.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+    first = (len(grey)-side)//2
+    return turned[first:first+side, first:first+side]
+
 # %% ../nbs/17_detect.ipynb #2d6c1a09
 def crop_face(
     photo, # Path, bytes, open binary file, Pillow image, or uint8 array
     box, # A `FaceBox`, or x, y, width, height in pixels
     size:int=48, # Side of the result in pixels
     frame:float=CROP_FACTOR, # Side of the crop over the square root of the box's area
-)->np.ndarray: # Grey uint8 (size, size), upright
+)->np.ndarray: # Grey uint8 (size, size), upright; eyes level if `box.angle` says how
     "The face in `box`, framed like FER-2013's; beyond the photo's edge its last pixels repeat"
-    im = read_photo(photo)
-    ys,xs = _square(box, frame, *im.shape[:2])
+    im,angle = read_photo(photo),getattr(box, 'angle', 0)
+    ys,xs = _square(box, frame*(1.42 if angle else 1), *im.shape[:2])
     grey = cv2.cvtColor(im[ys[:,None], xs], cv2.COLOR_RGB2GRAY)
     grey = np.rot90(grey, getattr(box, 'turn', 0))
+    if angle: grey = _turned_square(grey, angle, max(1, round(len(grey)/1.42)))
     how = cv2.INTER_AREA if len(grey)>size else cv2.INTER_CUBIC
     return cv2.resize(grey, (size,size), interpolation=how)
+
+# %% ../nbs/17_detect.ipynb #3852289d
+def _eye_angle(im:np.ndarray)->float: # Degrees; None where no face or only a profile is seen
+    "By how much the eye on the right lies lower in a square grey picture of one face"
+    rows = _yunet(np.stack([im]*3, -1), .5)
+    if not len(rows): return None
+    dx,dy = rows[0][6:8]-rows[0][4:6]
+    return float(np.degrees(np.arctan2(dy, dx))) if dx>.2*rows[0][2] else None
+
+# %% ../nbs/17_detect.ipynb #200eaf9f
+def _levelled(im:np.ndarray, face:FaceBox)->FaceBox:
+    "`face` with the `angle` that levels its eyes"
+    for _ in range(3):
+        close = crop_face(im, face, 400, 2) # here the face is about 180 pixels wide
+        step = _eye_angle(close)
+        if step is None: break
+        face = face._replace(angle=round(face.angle+step, 1))
+        if abs(step)<2: break
+    return face

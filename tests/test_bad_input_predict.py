@@ -42,6 +42,7 @@ def run(code, *args, **env):
 FILES = { # contents, what the error says
     'empty': (b'', 'empty'),
     'html': (b'<html><body>Not found</body></html>', 'not a picture'),
+    'HEIC': (b'\0\0\0\x18ftypheic' + b'\0'*12, 'a HEIC picture; .*pip install pillow-heif'),
     'header': (b'\x89PNG\r\n\x1a\n', 'not a picture'),
     'jpeg': (encoded('jpeg', NOISE)[:9000], 'damaged or cut short'),
     'png': (encoded('png', NOISE)[:9000], 'damaged or cut short'),
@@ -148,11 +149,15 @@ def test_bytes_and_files_are_read_like_paths(tmp_path):
 @pytest.mark.parametrize('name,value', [
     *(('min_score', v) for v in (-1, 2, np.nan, '.7', None)),
     *(('max_side', v) for v in (0, -320, 640.5, np.inf, None)),
+    *(('align', v) for v in ('yes', 2, None)),
 ])
 def test_bad_search(name, value):
     for search in (find_faces, load_predictor('nano').predict):
-        with pytest.raises(ValueError, match=f'{name}: .*, expected a '):
+        with pytest.raises(ValueError, match=f'{name}: .*, expected (a |True or False)'):
             search(GREY, **{name: value})
+    if name != 'align': return
+    with pytest.raises(ValueError, match='explain: .*, expected True or False'):
+        load_predictor('nano').predict(GREY, explain=value)
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 1, 3), (1, 1, 4), (2, 1), (7, 7), (8, 8), (1, 3000),
@@ -281,7 +286,8 @@ def test_bad_onnx(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.onnx: no such file'):
         load_predictor(tmp_path/'none.onnx')
     junk = 'not an ONNX file'
-    for data, says in ((b'', 'empty'), (b'abc', junk), (b'\0'*999, junk)):
+    pickled = pickle.dumps(dict(weights=[1., 2.]))
+    for data, says in ((b'', 'empty'), (b'abc', junk), (b'\0'*999, junk), (pickled, junk)):
         (tmp_path/'bad.onnx').write_bytes(data)
         with pytest.raises(ValueError, match=f'bad.onnx: {says}'):
             load_predictor(tmp_path/'bad.onnx')

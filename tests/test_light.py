@@ -3,7 +3,7 @@ its own"""
 import json, subprocess, sys
 import pytest
 
-LIGHT = ['core', 'drawing', 'detect', 'predict', 'cli']
+LIGHT = ['core', 'drawing', 'detect', 'predict', 'video', 'cli']
 HEAVY = ['torch', 'torchvision', 'fastai', 'pandas', 'sklearn', 'scipy', 'imblearn', 'plotly',
          'matplotlib', 'autocrop', 'onnx']
 
