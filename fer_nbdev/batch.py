@@ -347,7 +347,7 @@ def _told_plainly(out):
 
 # %% ../nbs/21_batch.ipynb #5492c9b4
 def _check_numbers(workers, part_size, min_score):
-    _check_look(min_score, 1)
+    _check_look(min_score, 1, False)
     for name,v in (('workers',workers), ('part_size',part_size)):
         if not isinstance(v, int) or v<1:
             raise ValueError(f"{name}: {v!r}, expected a whole number of at least 1")
