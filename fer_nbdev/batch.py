@@ -22,10 +22,11 @@ from .predict import Predictor, load_predictor
 # %% ../nbs/21_batch.ipynb #c851bd0f
 _PICTURES = ('.jpg','.jpeg','.png','.webp','.bmp','.gif','.tif','.tiff','.heic','.ppm','.pgm')
 
-def _is_local(fs): return 'file' in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
+def _is_local(fs): return 'file' in (fs.protocol, *fs.protocol)
 
 def _named(fs, name): return name if _is_local(fs) else fs.unstrip_protocol(name)
 
+# %% ../nbs/21_batch.ipynb #d942728c
 def _kind(name):
     "'picture', 'parquet', or '' for anything else, by the ending"
     name = str(name).lower().split('?')[0]
@@ -42,6 +43,7 @@ def _files_at(source):
     found = fs.glob(path, detail=True) if is_glob else fs.find(path, detail=True)
     return sorted((_named(fs, n), i.get('size')) for n,i in found.items() if i['type']=='file')
 
+# %% ../nbs/21_batch.ipynb #61c6a058
 def _check_there(source, files):
     "Refuse a source without an image; whether single files exist is seen when they are read"
     if any(_kind(n) for n,_ in files): return
@@ -74,22 +76,26 @@ class _Part(NamedTuple):
     @property
     def name(self): return f'part-{self.number:07d}.parquet'
 
+# %% ../nbs/21_batch.ipynb #4d03a53a
+def _check_column(schema, name, column):
+    "Refuse a parquet file without encoded pictures in `column`"
+    from fer_nbdev.files import _encoded
+    if column not in schema.names:
+        raise ValueError(f"{name}: no column {column!r}, found {schema.names[:8]}; name the one "
+                         "with the encoded pictures: column=... (--column)")
+    try: _encoded(schema.empty_table()[column])
+    except ValueError as e: raise ValueError(f"{name}: {e}") from None
+
 # %% ../nbs/21_batch.ipynb #799a7a9b
 def _open_parquet(name, column):
     "A parquet file anywhere; a ValueError if it is none, or has no pictures in `column`"
     import fsspec
     import pyarrow as pa, pyarrow.parquet as pq
-    from fer_nbdev.files import _encoded
     try: f = pq.ParquetFile(fsspec.open(name, 'rb').open())
     except FileNotFoundError: raise FileNotFoundError(f"{name}: no such file") from None
     except pa.ArrowException as e:
         raise ValueError(f"{name}: not a complete parquet file ({str(e)[:80]})") from None
-    names = f.schema_arrow.names
-    if column not in names:
-        raise ValueError(f"{name}: no column {column!r}, found {names[:8]}; name the one with the "
-                         "encoded pictures: column=... (--column)")
-    try: _encoded(f.schema_arrow.empty_table()[column])
-    except ValueError as e: raise ValueError(f"{name}: {e}") from None
+    _check_column(f.schema_arrow, name, column)
     return f
 
 # %% ../nbs/21_batch.ipynb #2b760fdc
@@ -119,6 +125,7 @@ class _Named(io.BytesIO):
         super().__init__(data)
         self.name = name
 
+# %% ../nbs/21_batch.ipynb #c7d498fb
 def _fetch(name):
     "What `read_photo` can read: a local path as it is, else the bytes of a URL"
     import fsspec
@@ -149,6 +156,7 @@ def _whole_face(predictor, photo):
     p = predictor.predict_proba(grey[None])[0]
     return [(FaceBox(0, 0, im.shape[1], im.shape[0]), p)]
 
+# %% ../nbs/21_batch.ipynb #60389a03
 def _found_faces(predictor, photo, min_score):
     "Answer for the faces in a photo"
     found = predictor.predict(photo, min_score)
@@ -167,6 +175,7 @@ def _face_rows(source, faces, classes):
                          emotion=classes[int(p.argmax())], probability=float(p.max()), **shares))
     return rows
 
+# %% ../nbs/21_batch.ipynb #8ac833aa
 def _answer(predictor, source, get, settings):
     "The rows for one picture"
     try:
@@ -186,6 +195,7 @@ def _schema(classes, counts):
                  **dict.fromkeys(('model','version','error'), pa.string()))
     return pa.schema(list(kinds.items()), metadata={'fer_nbdev': json.dumps(counts)})
 
+# %% ../nbs/21_batch.ipynb #dbd29eb1
 def _count(rows):
     "What a part holds"
     faces = sum('face' in r for r in rows)
@@ -205,6 +215,7 @@ def _put(fs, path, data):
         raise OSError(f"{path}: not written ({e.strerror or e}); the parts before are kept, and "
                       "the same command goes on") from None
 
+# %% ../nbs/21_batch.ipynb #9347e23d
 def _as_parquet(rows, predictor):
     import pyarrow as pa, pyarrow.parquet as pq
     about,data = dict(model=predictor.name, version=__version__),io.BytesIO()
@@ -224,6 +235,7 @@ def _open_model(url, digest, classes):
         path.write_bytes(data)
         return Predictor(path, classes)
 
+# %% ../nbs/21_batch.ipynb #adc53321
 def _do_part(part, out, settings):
     "Answer for one part and write its file; runs in a worker"
     import fsspec
@@ -244,6 +256,7 @@ def _manifest(files, parts, settings):
     return dict(settings=settings, parts=len(parts), input=_digest([files, *parts]),
                 version=__version__)
 
+# %% ../nbs/21_batch.ipynb #f3f5478b
 def _check_same(out, old, new):
     "Refuse to add to the answers of another run"
     if old==new: return
@@ -253,44 +266,57 @@ def _check_same(out, old, new):
     raise ValueError(f"{out}: holds the answers of another run, which differs in "
                      f"{', '.join(what)}; choose another folder, or overwrite=True (--overwrite)")
 
-# %% ../nbs/21_batch.ipynb #267d67c3
-def _prepare(fs, folder, out, manifest, model, overwrite):
-    "Make the folder, or check that it is of the same run; names of the parts that are there"
+# %% ../nbs/21_batch.ipynb #0b4f9fc5
+def _names(fs, folder):
     names = fs.ls(folder, detail=False) if fs.exists(folder) else []
-    there = {n.rsplit('/', 1)[-1] for n in names}
-    ours = {n for n in there if n.startswith(('part-','_m','.part-'))}
-    if '_manifest.json' in there and not overwrite:
-        with fs.open(f'{folder}/_manifest.json') as f: _check_same(out, json.load(f), manifest)
-        return {n for n in ours if n.startswith('part-')}
-    if there-ours:
-        raise ValueError(f"{out}: holds other files, such as {sorted(there-ours)[0]}; choose a new "
+    return {n.rsplit('/', 1)[-1] for n in names}
+
+def _clear(fs, folder, out, names):
+    "Remove what an earlier run wrote; a folder with anything else is refused"
+    ours = {n for n in names if n.startswith(('part-','_m','.'))}
+    if names-ours:
+        raise ValueError(f"{out}: holds other files, such as {sorted(names-ours)[0]}; choose a new "
                          "or an empty folder")
     for n in ours: fs.rm(f'{folder}/{n}')
     fs.makedirs(folder, exist_ok=True)
+
+# %% ../nbs/21_batch.ipynb #267d67c3
+def _prepare(fs, folder, out, manifest, model, overwrite):
+    "Make the folder, or check that it is of the same run; names of the parts that are there"
+    names = _names(fs, folder)
+    if '_manifest.json' in names and not overwrite:
+        with fs.open(f'{folder}/_manifest.json') as f: _check_same(out, json.load(f), manifest)
+        return {n for n in names if n.startswith('part-')}
+    _clear(fs, folder, out, names)
     _put(fs, f'{folder}/_model.onnx', model)
     _put(fs, f'{folder}/_manifest.json', json.dumps(manifest, indent=1).encode())
     return set()
 
 # %% ../nbs/21_batch.ipynb #1b6c743e
 @contextmanager
-def _client(scheduler, workers):
-    "A Dask client: of the scheduler at an address, or of processes of our own"
+def _own_workers(workers):
+    "A Dask client with processes of our own"
     from distributed import Client, LocalCluster
-    if scheduler is None:
-        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as own:
-            with Client(own) as client: yield client
-        return
-    try: client = Client(scheduler, timeout=10)
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as own:
+        with Client(own) as client: yield client
+
+# %% ../nbs/21_batch.ipynb #94761aca
+_PATIENCE = 10 # Seconds to wait for a scheduler, and for its first worker
+
+def _connect(scheduler):
+    "A Dask client of the scheduler at an address"
+    from distributed import Client
+    try: client = Client(scheduler, timeout=_PATIENCE)
     except (OSError, ValueError) as e:
         raise ConnectionError(f"{scheduler}: no Dask scheduler answers there; start one with "
                               "'dask scheduler' and 'dask worker', or leave the address out "
                               f"({type(e).__name__})") from None
-    with client:
-        try: client.wait_for_workers(1, timeout=30)
-        except TimeoutError:
-            raise ConnectionError(f"{scheduler}: this scheduler has no worker; start one with "
-                                  f"'dask worker {scheduler} --nthreads 1'") from None
-        yield client
+    try: client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError:
+        client.close()
+        raise ConnectionError(f"{scheduler}: this scheduler has no worker; start one with "
+                              f"'dask worker {scheduler} --nthreads 1'") from None
+    return client
 
 # %% ../nbs/21_batch.ipynb #bfa89da2
 def _run_parts(client, parts, work, progress):
@@ -321,11 +347,12 @@ def _told_plainly(out):
 
 # %% ../nbs/21_batch.ipynb #5492c9b4
 def _check_numbers(workers, part_size, min_score):
-    _check_look(min_score, 1)
+    _check_look(min_score, 1, False)
     for name,v in (('workers',workers), ('part_size',part_size)):
         if not isinstance(v, int) or v<1:
             raise ValueError(f"{name}: {v!r}, expected a whole number of at least 1")
 
+# %% ../nbs/21_batch.ipynb #88f62a42
 def _folder(out):
     "(file system, path in it, full name) of the folder for the answers"
     import fsspec
@@ -343,8 +370,8 @@ def _summary(fs, folder, parts):
         for k in total: total[k] += counts[k]
     return total
 
-# %% ../nbs/21_batch.ipynb #e3983260
-def _work_off(todo, n, work, out, progress, scheduler, workers):
+# %% ../nbs/21_batch.ipynb #cd669713
+def _work_off(todo, n, out, settings, progress, scheduler, workers):
     "Start workers if there is something to do, and run all parts"
     done = n-len(todo)
     def one_more():
@@ -353,8 +380,9 @@ def _work_off(todo, n, work, out, progress, scheduler, workers):
         if progress: progress(done, n)
     if progress: progress(done, n)
     if not todo: return
-    with _told_plainly(out), _client(scheduler, min(workers, len(todo))) as client:
-        _run_parts(client, todo, work, one_more)
+    start = _connect(scheduler) if scheduler else _own_workers(min(workers, len(todo)))
+    with _told_plainly(out), start as client:
+        _run_parts(client, todo, partial(_do_part, out=out, settings=settings), one_more)
 
 # %% ../nbs/21_batch.ipynb #b9fd161f
 def predict_many(
@@ -384,7 +412,6 @@ def predict_many(
     manifest = _manifest(files, parts, settings)
     before = _prepare(fs, folder, out, manifest, predictor._data, overwrite)
     todo = [p for p in parts if p.name not in before]
-    work = partial(_do_part, out=out, settings=settings)
-    _work_off(todo, len(parts), work, out, progress, scheduler, workers)
+    _work_off(todo, len(parts), out, settings, progress, scheduler, workers)
     return dict(_summary(fs, folder, parts), parts=len(parts), parts_before=len(before),
                 seconds=round(time.monotonic()-start, 1))

@@ -64,6 +64,7 @@ def _drop_output():
 def _main(program):
     for stream in (sys.stdout, sys.stderr): stream.reconfigure(errors='namereplace')
     warnings.showwarning = lambda message, *args, **kwargs: _say('note', message)
+    for kind in (FutureWarning, DeprecationWarning): warnings.simplefilter('ignore', kind)
     code = _exit_code(program.app, program.name)
     if code in (2,141): _drop_output()
     sys.exit(code)
@@ -389,9 +390,12 @@ def _bars_for_terminals():
     "What is printed inside goes to standard error, bars only if that is a terminal"
     import fastprogress.fastprogress as bars
     old,bars.NO_BAR = bars.NO_BAR,not sys.stderr.isatty()
+    to = io.StringIO() if _rank() else sys.stderr # one process speaks for all
     try:
-        with contextlib.redirect_stdout(sys.stderr): yield
+        with contextlib.redirect_stdout(to): yield
     finally: bars.NO_BAR = old
+
+def _rank(): return int(os.environ.get('RANK', 0)) # as torchrun numbers its processes
 
 # %% ../nbs/22_cli.ipynb #65610591
 _train = _Program('fer_train')
@@ -413,7 +417,7 @@ def _train_network(
     faces = faces[faces.split!='test']
     with _bars_for_terminals():
         fit_recipe(faces, recipe, out, seed=seed, track=track, **_changes(change))
-    _show_run(Path(out), as_json)
+    if not _rank(): _show_run(Path(out), as_json)
 
 # %% ../nbs/22_cli.ipynb #d664edff
 def _show_run(out, as_json):
@@ -496,3 +500,125 @@ def _evaluate_network(
     print(*(f"{k}: {v}" for k,v in about.items()), '', sep='\n')
     print(metrics_table(*told).round(3).to_string(na_rep=''), '\n')
     print(per_class(*told).round(3).to_string(na_rep=''))
+
+# %% ../nbs/22_cli.ipynb #9b32d73a
+def _counter():
+    "A function of (done, in all) that tells the time left on standard error, if it is a terminal"
+    begun = []
+    def tell(done, n):
+        begun.append((done, time.monotonic()))
+        new,seconds = done-begun[0][0],time.monotonic()-begun[0][1]
+        if not new or not sys.stderr.isatty(): return
+        left = _left(new, n-begun[0][0], seconds)
+        print(f"\r{left+' (parts)':<50}", end='' if done<n else '\n', file=sys.stderr, flush=True)
+    return tell
+
+# %% ../nbs/22_cli.ipynb #e3814228
+_batch = _Program('fer_batch')
+
+@_batch.add("fer_batch photos/ 's3://bucket/*.jpg' answers --workers 4")
+def _batch_images(
+    source:Annotated[list[str], typer.Argument(help="Folders, globs, files, parquet, any URL")],
+    out:Annotated[str, typer.Argument(help="Folder for the answers, parquet")],
+    model:_Model='small', five:_Five=False, min_score:_Score=.7,
+    cropped:Annotated[bool, typer.Option('--cropped', help="Each picture is one face")]=False,
+    column:Annotated[str, typer.Option(help="Column of the pictures in parquet")]='image',
+    workers:Annotated[int, typer.Option(help="Processes")]=2,
+    scheduler:Annotated[str, typer.Option(help="A Dask scheduler, tcp://host:8786")]=None,
+    part_size:Annotated[int, typer.Option(help="Pictures in a part")]=128,
+    overwrite:_Overwrite=False, as_json:_Json=False, debug:_Debug=False,
+):
+    "Answer for many images on several processes; parquet out, a row a face"
+    from fer_nbdev.batch import predict_many
+    done = predict_many(source, out, model=model, classes=_five_or_all(five), min_score=min_score,
+                        cropped=cropped, column=column, workers=workers, scheduler=scheduler,
+                        part_size=part_size, overwrite=overwrite, progress=_counter())
+    if done['errors']: _say('note', f"{done['errors']:,} unreadable; see the column error")
+    if as_json: _print_json(dict(done, out=out))
+    else: print(f"{out}: {', '.join(f'{k} {v}' for k,v in done.items())}")
+    return 0 if done['faces'] else 1
+
+# %% ../nbs/22_cli.ipynb #0ee5ef24
+def _video_source(source, camera):
+    "The path of a video or the number of a camera; exactly one of them"
+    if (source is None)==(camera is None):
+        raise ValueError("name one source: the path of a video, or --camera 0")
+    return source if camera is None else camera
+
+# %% ../nbs/22_cli.ipynb #99bc584c
+def _timeline(frames, path):
+    "Write the figure of the probabilities over time"
+    from fer_nbdev.video import plot_timeline
+    data = io.BytesIO()
+    plot_timeline(frames).savefig(data, format=path.suffix[1:] or 'png')
+    _write_file(path, data.getvalue())
+
+# %% ../nbs/22_cli.ipynb #906e6b95
+def _watch(source, out, table, wishes, overwrite):
+    "The frames of a video, written to files or shown in a window"
+    from fer_nbdev.video import predict_video, show_window
+    if isinstance(source, int) and not (out or table): return show_window(source, **wishes)
+    return predict_video(source, out, table, overwrite=overwrite,
+                         progress=sys.stderr.isatty(), **wishes)
+
+# %% ../nbs/22_cli.ipynb #3d9057e9
+def _show_video(frames, as_json):
+    "Share of time of each face and emotion; 1 if there was no face"
+    from fer_nbdev.video import time_shares
+    shares,written = time_shares(frames),frames.attrs.get('video')
+    if as_json: _print_json(dict(frames=frames.attrs['frames'], fps=frames.attrs['fps'],
+                                 video=str(written) if written else None,
+                                 faces=json.loads(shares.reset_index().to_json(orient='records'))))
+    elif len(frames): print(shares.round(2))
+    else: _say('note', "no face found")
+    return 0 if len(frames) else 1
+
+# %% ../nbs/22_cli.ipynb #9dff5481
+_video = _Program('fer_video')
+
+@_video.add("fer_video party.mp4 --out party_faces.mp4 --table party.csv")
+def _video_file(
+    source:Annotated[str, typer.Argument(help="A video")]=None,
+    camera:Annotated[int, typer.Option(help="The number of a camera, 0 is the first")]=None,
+    out:Annotated[str, typer.Option(help="Annotated video to write, .mp4 or .mkv")]=None,
+    table:Annotated[str, typer.Option(help="Table to write, .csv or .parquet")]=None,
+    timeline:Annotated[str, typer.Option(help="Figure to write, .png, .svg or .pdf")]=None,
+    model:_Model='small', min_score:_Score=.7,
+    every:Annotated[int, typer.Option(help="Look for faces at each such frame")]=3,
+    smooth:Annotated[float, typer.Option(help="Seconds of smoothing; 0 is none")]=.5,
+    emoji:Annotated[str, typer.Option(help="'corner', 'beside' or 'over' the face")]='beside',
+    seconds:Annotated[float, typer.Option(help="Stop after this time")]=None,
+    overwrite:_Overwrite=False, as_json:_Json=False, debug:_Debug=False,
+):
+    "Follow the faces in a video or before a camera; Ctrl-C ends it and keeps the files"
+    timeline = _check_free(timeline, overwrite) if timeline else None
+    wishes = dict(model=model, every=every, smooth=smooth, emoji=emoji, min_score=min_score,
+                  seconds=seconds)
+    frames = _watch(_video_source(source, camera), out, table, wishes, overwrite)
+    if timeline: _timeline(frames, timeline)
+    return _show_video(frames, as_json)
+
+# %% ../nbs/22_cli.ipynb #bd68ad60
+_serve = _Program('fer_serve')
+
+def _password(variable='FER_PASSWORD'):
+    "The password of the owner's page, from the environment or typed in"
+    if os.environ.get(variable): return os.environ[variable]
+    return typer.prompt('Password for the owner', hide_input=True, err=True)
+
+# %% ../nbs/22_cli.ipynb #569e4d09
+@_serve.add("fer_serve --host 0.0.0.0 --password --answers answers.db")
+def _serve_page(
+    host:Annotated[str, typer.Option(help="0.0.0.0 for all that reach this machine")]='127.0.0.1',
+    port:Annotated[int, typer.Option(help="0 for any that is free")]=7860,
+    password:Annotated[bool, typer.Option('--password', help="Ask, or read $FER_PASSWORD")]=False,
+    answers:Annotated[str, typer.Option(help="SQLite file for visitors' answers")]=None,
+    model:_Model='small',
+    space:Annotated[str, typer.Option(help="Write this folder for Hugging Face Spaces")]=None,
+    overwrite:_Overwrite=False, debug:_Debug=False,
+):
+    "Serve the web page: photos, live camera, video, feedback"
+    from fer_nbdev.app import serve, write_space
+    if space: return print(write_space(space, model, overwrite))
+    secret = _password() if password or os.environ.get('FER_PASSWORD') else None
+    serve(host, port, secret, answers, model)

@@ -12,7 +12,7 @@ from .core import require
 require('train', 'fastai')
 
 # %% ../nbs/12_runs.ipynb #52abc07e
-import copy, hashlib, io, json, os, pickle, platform, random, socket, time
+import copy, hashlib, io, json, os, pickle, platform, random, shutil, socket, tempfile, time
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -338,6 +338,63 @@ def after_fit(self:MLflowCallback):
     self.mlflow.end_run()
     self.mlflow = None
 
+# %% ../nbs/12_runs.ipynb #5a0c1102
+def _mean_of_all(tensors, n): # in place; `n` processes call this with tensors of the same shapes
+    flat = torch.cat([t.reshape(-1).float() for t in tensors])
+    torch.distributed.all_reduce(flat)
+    for t,mean in zip(tensors, (flat/n).split([t.numel() for t in tensors])):
+        t.copy_(mean.view(t.shape))
+
+# %% ../nbs/12_runs.ipynb #5a0c1103
+class _Together(Callback):
+    "Learn from this process's share of each batch, with the mean gradient of all processes"
+    order = -30
+    def __init__(self, rank, n):
+        self.rank,self.n,self.about = rank,n,dict(processes=n) # another number is another run
+
+    def before_fit(self):
+        self.run,dl = _active(self),self.dls.train
+        if not self.run: return
+        if dl.bs%self.n:
+            raise ValueError(f"bs={dl.bs}: {self.n} processes cannot share it equally; choose a "
+                             f"multiple of {self.n}")
+        dl.do_batch = lambda b: type(dl).do_batch(dl, b[self.rank::self.n])
+
+    def before_train(self): # other random changes of other faces; process 0 goes on as it is
+        if self.rank: torch.manual_seed(self.epoch*self.n+self.rank)
+
+# %% ../nbs/12_runs.ipynb #5a0c1105
+@patch
+def before_step(self:_Together):
+    "The mean of the gradients, and of the statistics of batch normalisation"
+    gradients = [p.grad for p,*_ in self.opt.all_params(with_grad=True)]
+    statistics = [b for b in self.model.buffers() if b.is_floating_point()]
+    _mean_of_all(gradients+statistics, self.n)
+
+@patch
+def after_fit(self:_Together):
+    "The loader gives whole batches again"
+    if self.run: del self.dls.train.do_batch
+
+# %% ../nbs/12_runs.ipynb #5a0c1109
+@contextmanager
+def _processes(path): # -> (folder to write in, callbacks), under torchrun; else (`path`, [])
+    n,rank = (int(os.environ.get(k, d)) for k,d in (('WORLD_SIZE',1), ('RANK',0)))
+    if n==1:
+        yield path,[]
+        return
+    if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
+    try:
+        with tempfile.TemporaryDirectory() as tmp:
+            own = Path(tmp)/'run'
+            own.mkdir()
+            for name in ('checkpoint.pt','history.csv'):
+                if rank and (path/name).exists(): shutil.copy(path/name, own)
+            torch.distributed.barrier() # nobody writes before all have copied
+            yield own if rank else path,[_Together(rank, n)]
+    finally: torch.distributed.destroy_process_group()
+
 # %% ../nbs/12_runs.ipynb #a3b4c5d7
 @contextmanager
 def _own_words():
@@ -371,8 +428,9 @@ def fit_recipe(
     "Run `recipe` on `faces`, continuing from the checkpoint in `path` if there is one"
     recipe,path = get_recipe(recipe, **changes),Path(path)
     seed = _check_numbers(seed=seed)['seed']
-    learn = _recipe_learner(faces, recipe, seed=seed, device=device, path=path)
-    with _locked(path), _own_words():
+    with _processes(path) as (path,together), _locked(path), _own_words():
+        cbs = [*cbs,*together]
+        learn = _recipe_learner(faces, recipe, seed=seed, device=device, path=path)
         ckpt = Checkpoint(path/'checkpoint.pt', _run_record(faces, recipe, seed, cbs))
         start = ckpt.load()
         _atomic_write(path/'record.json', json.dumps(ckpt.record, indent=1).encode())

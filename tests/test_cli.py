@@ -68,7 +68,8 @@ def faces(tmp_path_factory):
 
 
 def test_all_are_installed():
-    expected = {'fer_data', 'fer_train', 'fer_evaluate', 'fer_explain', 'fer_export', 'fer_predict'}
+    expected = {f'fer_{n}' for n in ('batch data evaluate explain export predict serve train '
+                                     'video').split()}
     assert expected <= set(PROGRAMS)
 
 
@@ -308,3 +309,76 @@ def test_misuse_of_the_others(fer, faces, photo, line, says):
     errors = [l for l in lines(r.stderr) if not l.startswith(('note:', 'Faces('))]
     assert r.returncode == 2 and len(errors) == 1 and errors[0].startswith('error: '), r.stderr
     assert says in errors[0]
+
+
+@pytest.fixture
+def film(photo, tmp_path):
+    "Half a second of a portrait that moves, and half a second of grey"
+    import cv2
+    still = cv2.resize(cv2.imread(str(tmp_path/photo)), (256, 300))
+    for name,frames in (('film.mkv', [still]*5), ('grey.mkv', [np.full_like(still, 128)]*5)):
+        writer = cv2.VideoWriter(str(tmp_path/name), cv2.VideoWriter_fourcc(*'MJPG'), 10, (256, 300))
+        for f in frames: writer.write(f)
+        writer.release()
+    return 'film.mkv'
+
+
+def test_video_to_table_and_figure(fer, film, tmp_path):
+    r = fer('fer_video', film, '--table', 'f.csv', '--timeline', 'f.png', '--json')
+    told = json.loads(r.stdout)
+    assert r.returncode == 0 and told['frames'] == 5 and told['faces'][-1]['face'] == 'all'
+    assert len((tmp_path/'f.csv').read_text().splitlines()) > 1
+    assert Image.open(tmp_path/'f.png').width > 100
+    again = fer('fer_video', film, '--table', 'f.csv')
+    assert again.returncode == 2 and len(lines(again.stderr)) == 1
+    assert fer('fer_video', 'grey.mkv').returncode == 1
+
+
+@pytest.mark.parametrize('args, says', [
+    ([], '--camera 0'), (['film.mkv', '--camera', '0'], 'name one source'),
+    (['missing.mp4'], 'missing.mp4'), (['hopper.jpg/'], 'hopper.jpg'),
+    (['film.mkv', '--emoji', 'under'], 'under')])
+def test_misuse_of_video(fer, film, args, says):
+    r = fer('fer_video', *args)
+    said, = lines(r.stderr)
+    assert r.returncode == 2 and said.startswith('error: ') and says in said
+
+
+@pytest.fixture
+def served(tmp_path):
+    "Start fer_serve on a free port; (process, address)"
+    pytest.importorskip('gradio')
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+    p = subprocess.Popen(command('fer_serve', '--port', 0), cwd=tmp_path, text=True, env=env,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    for line in p.stdout:
+        found = re.search(r'http://127\.0\.0\.1:\d+', line)
+        if found: break
+    yield p, found[0]
+    if p.poll() is None: p.kill()
+    p.wait()
+
+
+def test_serve_until_interrupted(served, fer):
+    "The page is there; a second server on the port is told what to do; Ctrl-C ends it quietly"
+    from urllib.request import urlopen
+    p, address = served
+    for _ in range(100):
+        try: page = urlopen(address, timeout=60).read()
+        except OSError: time.sleep(.2)
+        else: break
+    assert b'fer_nbdev' in page
+    r = fer('fer_serve', '--port', address.rpartition(':')[2])
+    said = lines(r.stderr)[-1]
+    assert r.returncode == 2 and said.startswith('error: ') and '--port' in said
+    p.send_signal(signal.SIGINT)
+    assert 'Traceback' not in p.stdout.read() and p.wait(60) in (0, 130)
+
+
+def test_serve_writes_a_space(fer, tmp_path):
+    assert fer('fer_serve', '--space', 'space').returncode == 0
+    assert (tmp_path/'space/app.py').exists()
+    r = fer('fer_serve', '--space', 'space')
+    assert r.returncode == 2 and '--overwrite' in lines(r.stderr)[-1]
+    public = fer('fer_serve', '--host', '0.0.0.0', '--port', '0', '--answers', 'a.db')
+    assert public.returncode == 2 and 'password' in lines(public.stderr)[-1]
