@@ -728,7 +728,7 @@ def _shares(counts:dict)->list: # (emotion, n, share, low, high) for each of FIV
         rows.append((e, n, n/max(1,total), float(low), float(high)))
     return rows
 
-# %% ../nbs/20_app.ipynb #7cc6260c
+# %% ../nbs/20_app.ipynb #9d508947
 def _share_table(counts:dict)->str:
     "The shares as HTML"
     rows = []
@@ -740,7 +740,8 @@ def _share_table(counts:dict)->str:
     return f'<table>{head}{"".join(rows)}</table>'
 
 def _row(head, *cells)->str: # The first cell holds a bar
-    cells = ''.join(f'<td>{c}</td>' for c in cells).replace('<td>', '<td class="fer-wide">', 1)
+    kinds = 'fer-wide',*['']*len(cells)
+    cells = ''.join(f'<td class="{k}">{c}</td>' for k,c in zip(kinds, cells))
     return f'<tr><th>{head}</th>{cells}</tr>'
 
 # %% ../nbs/20_app.ipynb #3cc8fd30
