@@ -188,7 +188,7 @@ def relative(body, page, pages, out):
         path, hash, anchor = link.partition('#')
         target = posixpath.normpath(posixpath.join(posixpath.dirname(page.file), path))
         if target in pages: return f'{attr}="{page.up}{pages[target].url}{hash}{anchor}"'
-        if not path or '://' in path or not (NBS/target).is_file(): return m[0]
+        if not path or ':' in path or not (NBS/target).is_file(): return m[0]
         if attr == 'href':
             inside = posixpath.normpath(f'{CFG.nbs_path.name}/{target}')
             return f'{attr}="{BLOB}{inside}{hash}{anchor}"'

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['build_app', 'serve', 'write_space']
 
-# %% ../nbs/20_app.ipynb #11823140
+# %% ../nbs/20_app.ipynb #47123228
 import asyncio, atexit, base64, hmac, html, io, ipaddress, os, re, secrets, shutil, signal, socket
-import sqlite3, sys, tempfile, threading, time
+import sqlite3, sys, tempfile, threading, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -94,13 +94,15 @@ def _private_folder()->Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
-# %% ../nbs/20_app.ipynb #363c5205
+# %% ../nbs/20_app.ipynb #bc714f6e
 def _gradio():
     "The library, told where its files go and that it reports to nobody before it is imported"
     require('app', 'gradio')
     _private_folder()
     os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1')
-    import gradio
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'IProgress not found') # a notebook's bars, not a page's
+        import gradio
     return gradio
 
 # %% ../nbs/20_app.ipynb #afb96a19
@@ -726,7 +728,7 @@ def _shares(counts:dict)->list: # (emotion, n, share, low, high) for each of FIV
         rows.append((e, n, n/max(1,total), float(low), float(high)))
     return rows
 
-# %% ../nbs/20_app.ipynb #7cc6260c
+# %% ../nbs/20_app.ipynb #9d508947
 def _share_table(counts:dict)->str:
     "The shares as HTML"
     rows = []
@@ -738,7 +740,8 @@ def _share_table(counts:dict)->str:
     return f'<table>{head}{"".join(rows)}</table>'
 
 def _row(head, *cells)->str: # The first cell holds a bar
-    cells = ''.join(f'<td>{c}</td>' for c in cells).replace('<td>', '<td class="fer-wide">', 1)
+    kinds = 'fer-wide',*['']*len(cells)
+    cells = ''.join(f'<td class="{k}">{c}</td>' for k,c in zip(kinds, cells))
     return f'<tr><th>{head}</th>{cells}</tr>'
 
 # %% ../nbs/20_app.ipynb #3cc8fd30
