@@ -436,7 +436,7 @@ def _about_weights(path):
     from safetensors import SafetensorError, safe_open
     if not path.is_file(): raise FileNotFoundError(f"{path}: no such file; fer_train writes it")
     try:
-        with safe_open(path, 'pt') as f: about = f.metadata() or {}
+        with safe_open(path, 'np') as f: about = f.metadata() or {}
     except SafetensorError as e:
         raise ValueError(f"{path}: not a safetensors file, or cut short ({e})") from None
     if {'name','classes'}<=about.keys(): return about

@@ -317,7 +317,8 @@ def film(photo, tmp_path):
     import cv2
     still = cv2.resize(cv2.imread(str(tmp_path/photo)), (256, 300))
     for name,frames in (('film.mkv', [still]*5), ('grey.mkv', [np.full_like(still, 128)]*5)):
-        writer = cv2.VideoWriter(str(tmp_path/name), cv2.VideoWriter_fourcc(*'MJPG'), 10, (256, 300))
+        path, kind = str(tmp_path/name), cv2.VideoWriter_fourcc(*'MJPG')
+        writer = cv2.VideoWriter(path, kind, 10, (256, 300))
         for f in frames: writer.write(f)
         writer.release()
     return 'film.mkv'
