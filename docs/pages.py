@@ -15,7 +15,7 @@ from fastcore.docments import MarkdownRenderer, docments
 from nbdev.config import get_config
 from nbdev.doclinks import NbdevLookup, _lineno
 from nbdev.process import Processor
-from nbdev.processors import FilterDefaults, exec_show_docs, rm_export
+from nbdev.processors import FilterDefaults, add_show_docs, exec_show_docs, rm_export
 from render import PLOTLY, fold_solutions, plotly_html
 
 EMPTY = inspect.Parameter.empty
@@ -204,6 +204,13 @@ class exec_exports(exec_show_docs):
         if not asked: c.outputs = kept # what was committed, not the warnings of today's import
 
 
+class public_docs(add_show_docs):
+    "No documentation for what is private; its code is on the page"
+    def begin(self):
+        super().begin()
+        self.nb.cells = [c for c in self.nb.cells if not c.source.startswith('show_doc(_')]
+
+
 class Links(NbdevLookup):
     "nbdev's links from `name` to its place; `train` in prose is the split, `train()` the function"
     def _link_sym(self, m): return m[0] if m[0] == '`train`' else super()._link_sym(m)
@@ -211,7 +218,8 @@ class Links(NbdevLookup):
 
 class Pages(FilterDefaults):
     def base_procs(self):
-        procs = [exec_exports if p is exec_show_docs else p for p in super().base_procs()]
+        ours = {exec_show_docs: exec_exports, add_show_docs: public_docs}
+        procs = [ours.get(p, p) for p in super().base_procs()]
         i = procs.index(rm_export)
         return [split_opening, *procs[:i], keep_source, *procs[i:], folded_solutions, live_figures]
 

@@ -233,9 +233,10 @@ def render(page, pages, out, site_title, search=True):
         if 0 <= k < len(order):
             v.update({key+'url': page.up+order[k].url, key+'title': order[k].label})
     description = re.sub(r"(?<=\w)'", '’', page.description)
+    v['lead'] = re.sub('`(.+?)`', r'<code>\1</code>', html.escape(description))
     args = ['--standalone', f'--template={HERE/"page.html"}', f'--lua-filter={HERE/"filter.lua"}',
             '--mathml', '--toc', '--toc-depth=3', '--wrap=none', '--columns=10000',
-            '-M', f'title={page.title}', '-M', f'description={description}']
+            '-M', f'title={page.title}', '-M', 'description='+description.replace('`', '')]
     for key,value in v.items():
         if value: args += ['-V', f'{key}={value}']
     md = PageWriter(page, out/'media', page.up+'media/').page_md()
