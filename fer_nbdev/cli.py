@@ -384,13 +384,21 @@ def _changes(settings):
         except (ValueError, SyntaxError): changes[name] = value
     return changes
 
+# %% ../nbs/22_cli.ipynb #b6e21065
+class _WithoutBars(io.TextIOBase):
+    "Passes on what is written to standard error, without what a bar leaves behind"
+    def write(self, text):
+        if text.strip('█\r'): sys.stderr.write(text)
+        return len(text)
+
 # %% ../nbs/22_cli.ipynb #08332c5d
 @contextlib.contextmanager
 def _bars_for_terminals():
     "What is printed inside goes to standard error, bars only if that is a terminal"
     import fastprogress.fastprogress as bars
     old,bars.NO_BAR = bars.NO_BAR,not sys.stderr.isatty()
-    to = io.StringIO() if _rank() else sys.stderr # one process speaks for all
+    to = sys.stderr if sys.stderr.isatty() else _WithoutBars()
+    if _rank(): to = io.StringIO() # one process speaks for all
     try:
         with contextlib.redirect_stdout(to): yield
     finally: bars.NO_BAR = old
