@@ -24,7 +24,7 @@ MARKDOWN = 'markdown+lists_without_preceding_blankline+autolink_bare_uris'
 PLOTLY = 'application/vnd.plotly.v1+json'
 COLAB = CFG.git_url.replace('https://', 'https://colab.research.google.com/', 1)
 COLAB = COLAB.replace('github.com', 'github', 1) + f'/blob/{CFG.branch}/{CFG.nbs_path.name}/'
-INSTALL = f'%pip install -q "{CFG.lib_name}[train,pages] @ git+{CFG.git_url}"'
+INSTALL = f'%pip install -q "{CFG.lib_name}[train,pages,app,batch] @ git+{CFG.git_url}"'
 
 
 @dataclass

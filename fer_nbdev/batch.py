@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['predict_many']
 
-# %% ../nbs/21_batch.ipynb #d9ba5382
-import hashlib, io, json, tempfile, time, uuid
+# %% ../nbs/21_batch.ipynb #20462a51
+import hashlib, io, json, logging, tempfile, time, uuid
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import islice
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from . import __version__
-from .core import require, _printable
+from .core import require
 from .detect import FaceBox, _MAX_BYTES, _check_look, read_photo
 from .predict import Predictor, load_predictor
 
@@ -297,7 +297,8 @@ def _prepare(fs, folder, out, manifest, model, overwrite):
 def _own_workers(workers):
     "A Dask client with processes of our own"
     from distributed import Client, LocalCluster
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as own:
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None,
+                      silence_logs=logging.ERROR) as own:
         with Client(own) as client: yield client
 
 # %% ../nbs/21_batch.ipynb #94761aca

@@ -384,13 +384,21 @@ def _changes(settings):
         except (ValueError, SyntaxError): changes[name] = value
     return changes
 
+# %% ../nbs/22_cli.ipynb #b6e21065
+class _WithoutBars(io.TextIOBase):
+    "Passes on what is written to standard error, without what a bar leaves behind"
+    def write(self, text):
+        if text.strip('█\r'): sys.stderr.write(text)
+        return len(text)
+
 # %% ../nbs/22_cli.ipynb #08332c5d
 @contextlib.contextmanager
 def _bars_for_terminals():
     "What is printed inside goes to standard error, bars only if that is a terminal"
     import fastprogress.fastprogress as bars
     old,bars.NO_BAR = bars.NO_BAR,not sys.stderr.isatty()
-    to = io.StringIO() if _rank() else sys.stderr # one process speaks for all
+    to = sys.stderr if sys.stderr.isatty() else _WithoutBars()
+    if _rank(): to = io.StringIO() # one process speaks for all
     try:
         with contextlib.redirect_stdout(to): yield
     finally: bars.NO_BAR = old
@@ -445,8 +453,6 @@ def _about_weights(path):
 # %% ../nbs/22_cli.ipynb #4c1d385d
 def _open_run(run):
     "Network, classes and name from the weights that `fer_train` wrote"
-    from fer_nbdev.core import require
-    require('train', 'torch', 'fastai')
     from fer_nbdev.models import create_model, load_weights
     path = Path(run)/'model.safetensors' if Path(run).is_dir() else Path(run)
     about = _about_weights(path)
@@ -529,7 +535,9 @@ def _batch_images(
     overwrite:_Overwrite=False, as_json:_Json=False, debug:_Debug=False,
 ):
     "Answer for many images on several processes; parquet out, a row a face"
+    import logging
     from fer_nbdev.batch import predict_many
+    if not debug: logging.disable() # Dask tells of lost workers at length; we tell of the end
     done = predict_many(source, out, model=model, classes=_five_or_all(five), min_score=min_score,
                         cropped=cropped, column=column, workers=workers, scheduler=scheduler,
                         part_size=part_size, overwrite=overwrite, progress=_counter())

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -250,6 +251,44 @@ def test_no_scheduler_and_no_worker(photos, tmp_path, monkeypatch):
     with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
         with pytest.raises(ConnectionError, match='this scheduler has no worker'):
             predict_many(photos, tmp_path/'b', scheduler=cluster.scheduler_address)
+
+
+def test_a_lost_scheduler(photos, answers, tmp_path):
+    "Killed for real: one line says so, and the same command without it does the rest"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        address = f'tcp://127.0.0.1:{s.getsockname()[1]}'
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT': '2s'}
+    dask = [sys.executable, '-m', 'dask']
+    quiet = dict(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    host, port = address[6:].split(':')
+    scheduler = subprocess.Popen([*dask, 'scheduler', '--host', host, '--port', port,
+                                  '--no-dashboard'], **quiet)
+    worker = subprocess.Popen([*dask, 'worker', address, '--nthreads', '1', '--no-nanny',
+                               '--no-dashboard'], **quiet)
+    out = tmp_path/'out'
+    code = ("from fer_nbdev import batch, cli\nimport time\ndo = batch._run_parts\n"
+            "def slowly(c, p, w, progress): do(c, p, w, lambda: (progress(), time.sleep(1)))\n"
+            "batch._run_parts, batch._PATIENCE = slowly, 60\ncli._batch()")
+    wishes = [photos, out, '--model', 'nano', '--part-size', '1', '--scheduler', address]
+    try:
+        p = subprocess.Popen([sys.executable, '-c', code, *map(str, wishes)], env=env, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stop = time.monotonic()+120
+        while len(list(out.glob('part-*'))) < 4 and time.monotonic() < stop: time.sleep(.05)
+        scheduler.kill()
+        said = p.communicate(timeout=120)[1].splitlines()
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    assert p.returncode == 2 and len(said) == 1, said
+    assert said[0].startswith('error: the Dask scheduler was lost; what is done is kept in')
+    done = len(list(out.glob('part-*')))
+    assert 4 <= done < 40
+    summary = predict_many(photos, out, model='nano', part_size=1, workers=1)
+    assert summary['parts_before'] == done
+    pd.testing.assert_frame_equal(rows(out), rows(answers[0]))
 
 
 def test_full_disk_keeps_what_is_done():

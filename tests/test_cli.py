@@ -337,7 +337,7 @@ def test_video_to_table_and_figure(fer, film, tmp_path):
 
 @pytest.mark.parametrize('args, says', [
     ([], '--camera 0'), (['film.mkv', '--camera', '0'], 'name one source'),
-    (['missing.mp4'], 'missing.mp4'), (['hopper.jpg/'], 'hopper.jpg'),
+    (['missing.mp4'], 'missing.mp4'), (['.'], 'folder'),
     (['film.mkv', '--emoji', 'under'], 'under')])
 def test_misuse_of_video(fer, film, args, says):
     r = fer('fer_video', *args)
