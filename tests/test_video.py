@@ -229,7 +229,8 @@ def test_progress(clip, capsys):
     assert capsys.readouterr() == ('', '')
     predict_video(clip, progress=True, **FAST)
     out, err = capsys.readouterr()
-    assert out == '' and '100%, 0:00 left' in err and err.isascii()
+    assert out == '' and err.isascii() and '\\' not in err
+    assert err.split('\r')[-1] == f'{n} frames, 100%, 0:00 left  \n'
 
 
 # Bad input
@@ -372,9 +373,11 @@ def test_a_limit_on_file_size(tmp_path):
 
 
 class Camera:
-    "Stands in for cv2.VideoCapture: gives `n` frames, then nothing"
+    "Stands in for cv2.VideoCapture: a camera gives `n` frames, then nothing; files are files"
+    real = cv2.VideoCapture
     def __init__(self, n): self.frames = iter(list(moving_head())[:n])
-    def __call__(self, *args): return self
+    def __call__(self, source, *args):
+        return self.real(source, *args) if isinstance(source, str) else self
     def get(self, what): return 30. if what == cv2.CAP_PROP_FPS else -1.
     def read(self):
         im = next(self.frames, None)
@@ -396,7 +399,8 @@ def test_camera_gone_while_running(tmp_path, monkeypatch, capsys):
     frames = list(source)
     assert len(frames) == 12 and source.is_camera and 'no more pictures after' in source.note
     monkeypatch.setattr(video.cv2, 'VideoCapture', Camera(12))
-    table = predict_video(0, table=tmp_path/'t.csv', **FAST)
+    table = predict_video(0, tmp_path/'camera.mp4', tmp_path/'t.csv', **FAST)
+    assert times(table.attrs['video'])
     assert table.attrs['frames'] == 12 and set(table.face) == {1}
     assert (table.time.diff().dropna() > 0).all()
     assert 'camera 0: no more pictures' in capsys.readouterr().err
