@@ -460,23 +460,31 @@ def _say(note:str):
     "A line on stderr, also where it knows no letters but English ones"
     if note: print(note.encode('ascii', 'backslashreplace').decode(), file=sys.stderr)
 
+# %% ../nbs/19_video.ipynb #e7370db0
+def _as_frames(rows, times, video:_Source, watcher:_Watcher, stopped:bool):
+    "The DataFrame of what was watched, with its notes"
+    end = times[-1]+1/video.fps
+    frames = _table_of(rows, times, end, watcher.model.classes)
+    note = f"{video.name}: stopped after {end:.1f} s" if stopped else video.note
+    frames.attrs.update(frames=len(times), length=round(end,3), fps=video.fps, video=None,
+                        stopped=stopped, note=note)
+    return frames
+
 # %% ../nbs/19_video.ipynb #e7370dbc
-def _watched(video:_Source, watcher:_Watcher, writer, emoji, seconds, progress, stop):
-    "All frames until the end, or until somebody stops it, as a DataFrame"
-    rows,times,report = [],[],_Progress(progress, video.total)
+def _watched(video:_Source, watcher:_Watcher, writer, emoji, seconds, progress, stop)->tuple:
+    "All frames until the end, or until somebody stops it, as a DataFrame; the error that ended it"
+    rows,times,problem = [],[],None
+    total = video.total if seconds is None else round(seconds*video.fps)
+    report = _Progress(progress, min(total, video.total) if video.total else total)
     for t,im in video:
         answers = watcher(im, t)
         rows += _rows(len(times), t, answers)
         times.append(t)
-        if writer: writer.add(_annotated(im, answers, emoji), t)
+        try: writer and writer.add(_annotated(im, answers, emoji), t)
+        except OSError as e: problem = e
         report(len(times))
-        if stop.is_set() or seconds is not None and t+1/video.fps>=seconds: break
-    end = times[-1]+1/video.fps
-    frames = _table_of(rows, times, end, watcher.model.classes)
-    note = f"{video.name}: stopped after {end:.1f} s" if stop.is_set() else video.note
-    frames.attrs.update(frames=len(times), length=round(end,3), fps=video.fps, video=None,
-                        stopped=stop.is_set(), note=note)
-    return frames
+        if problem or stop.is_set() or seconds is not None and t+1/video.fps>=seconds: break
+    return _as_frames(rows, times, video, watcher, stop.is_set()),problem
 
 # %% ../nbs/19_video.ipynb #268494da
 def _finish(frames, writer:_Writer, sound):
@@ -513,8 +521,9 @@ def predict_video(
     video = _Source(source)
     writer = _Writer(out, video.fps, video.size, overwrite, video.path) if out else None
     with _stop_on_signal() as stop:
-        frames = _watched(video, watcher, writer, emoji, seconds, progress, stop)
+        frames,problem = _watched(video, watcher, writer, emoji, seconds, progress, stop)
         if table: _save(frames, table)
+        if problem: raise problem
         if writer: _finish(frames, writer, video.path)
     _say(frames.attrs['note'])
     return frames

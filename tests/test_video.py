@@ -227,6 +227,9 @@ def test_progress(clip, capsys):
     assert said[-1][:2] == (n, n) and said[-1][2] == 0
     assert all(total == n and left >= 0 for _, total, left in said)
     assert capsys.readouterr() == ('', '')
+    said.clear()
+    predict_video(clip, progress=lambda *args: said.append(args), seconds=1, **FAST)
+    assert said[-1] == (FPS, FPS, 0)
     predict_video(clip, progress=True, **FAST)
     out, err = capsys.readouterr()
     assert out == '' and err.isascii() and '\\' not in err
@@ -353,8 +356,9 @@ def test_disk_full(clip, tmp_path, monkeypatch):
         return real(path)._replace(free=10**6 if len(asked) > 1 else 10**9)
     monkeypatch.setattr(video.shutil, 'disk_usage', usage)
     with pytest.raises(OSError, match=r'out.part.mkv: the disk is full \(1 MB left\) after 1.7 s'):
-        predict_video(clip, tmp_path/'out.mp4', **FAST)
+        predict_video(clip, tmp_path/'out.mp4', tmp_path/'t.csv', **FAST)
     assert len(times(tmp_path/'out.part.mkv')) == 26
+    assert pd.read_csv(tmp_path/'t.csv').frame.max() == 25
 
 
 def test_a_limit_on_file_size(tmp_path):
