@@ -247,7 +247,7 @@ def predict(self:Predictor,
 def to_frame(
     predictions, # From `Predictor.predict`
     classes=EMOTIONS, # Columns of the probabilities where `predictions` is empty
-):
+)->'DataFrame': # One row a face
     "The answers for one photo as a DataFrame: one row a face, one column for each class"
     import pandas as pd
     if predictions: classes = predictions[0].probabilities
@@ -296,7 +296,7 @@ def _place(box:FaceBox, where:str, width:int)->tuple: # (side, x, y)
 # %% ../nbs/18_predict.ipynb #ce09939a
 def _write(im, text:str, box:FaceBox):
     "`text` in white with a dark rim over the box, or inside it at the photo's edge"
-    scale = min(1.2, max(.4, box.w/200))
+    scale = min(1.2, max(.5, box.w/200))
     at = box.x, box.y-round(8*scale) if box.y>30*scale else box.y+round(24*scale)
     for color,width in (((0,0,0), 3), ((255,)*3, 1)):
         cv2.putText(im, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, width, cv2.LINE_AA)

@@ -149,6 +149,18 @@ def __call__(self:_Watcher,
     shown = sorted((t for t in self.tracks if t.visible), key=lambda t: t.number)
     return self._answer(im, shown, time) if shown else []
 
+# %% ../nbs/19_video.ipynb #b7662c50
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8') # OpenCV reads it once, at its first video
+
+@contextmanager
+def _quiet():
+    "OpenCV and FFmpeg say nothing on stderr; what is wrong is said by us"
+    log = cv2.utils.logging
+    level = log.getLogLevel()
+    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    try: yield
+    finally: log.setLogLevel(level)
+
 # %% ../nbs/19_video.ipynb #d5efa84f
 def _video_file(source)->str: # Its absolute path
     "`source`, if it is a file that may be a video"
@@ -164,18 +176,6 @@ def _video_file(source)->str: # Its absolute path
     if head.lstrip().startswith((b'#EXTM3U', b'ffconcat')):
         raise ValueError(f"{path}: a playlist, expected one video")
     return os.path.abspath(path)
-
-# %% ../nbs/19_video.ipynb #b7662c50
-os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8') # OpenCV reads it once, at its first video
-
-@contextmanager
-def _quiet():
-    "OpenCV and FFmpeg say nothing on stderr; what is wrong is said by us"
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
-    try: yield
-    finally: log.setLogLevel(level)
 
 # %% ../nbs/19_video.ipynb #d20e76d2
 def _opened(source)->tuple: # (capture, name for errors)
@@ -376,12 +376,13 @@ def _stop_on_signal():
     finally:
         for s,h in old.items(): signal.signal(s, h)
 
-# %% ../nbs/19_video.ipynb #a889a0a8
+# %% ../nbs/19_video.ipynb #75103aff
 def _progress_line(done:int, total:int, left):
     "The progress on one line of stderr"
-    share = f"{done/total:4.0%}, {left/60:.0f}:{left%60:02.0f} left" if total else "no end known"
-    end = '\\n' if total and done>=total else ''
-    print(f"\\r{done:,} frames, {share}  ", end=end, file=sys.stderr, flush=True)
+    clock = f"{int(left)//60}:{int(left)%60:02d} left" if total else ''
+    share = f"{done/total:4.0%}, {clock}" if total else 'no end known'
+    end = '\n' if total and done>=total else ''
+    print(f"\r{done:,} frames, {share}  ", end=end, file=sys.stderr, flush=True)
 
 # %% ../nbs/19_video.ipynb #ffec09d3
 class _Progress:
@@ -459,23 +460,31 @@ def _say(note:str):
     "A line on stderr, also where it knows no letters but English ones"
     if note: print(note.encode('ascii', 'backslashreplace').decode(), file=sys.stderr)
 
+# %% ../nbs/19_video.ipynb #e7370db0
+def _as_frames(rows, times, video:_Source, watcher:_Watcher, stopped:bool):
+    "The DataFrame of what was watched, with its notes"
+    end = times[-1]+1/video.fps
+    frames = _table_of(rows, times, end, watcher.model.classes)
+    note = f"{video.name}: stopped after {end:.1f} s" if stopped else video.note
+    frames.attrs.update(frames=len(times), length=round(end,3), fps=video.fps, video=None,
+                        stopped=stopped, note=note)
+    return frames
+
 # %% ../nbs/19_video.ipynb #e7370dbc
-def _watched(video:_Source, watcher:_Watcher, writer, emoji, seconds, progress, stop):
-    "All frames until the end, or until somebody stops it, as a DataFrame"
-    rows,times,report = [],[],_Progress(progress, video.total)
+def _watched(video:_Source, watcher:_Watcher, writer, emoji, seconds, progress, stop)->tuple:
+    "All frames until the end, or until somebody stops it, as a DataFrame; the error that ended it"
+    rows,times,problem = [],[],None
+    total = video.total if seconds is None else round(seconds*video.fps)
+    report = _Progress(progress, min(total, video.total) if video.total else total)
     for t,im in video:
         answers = watcher(im, t)
         rows += _rows(len(times), t, answers)
         times.append(t)
-        if writer: writer.add(_annotated(im, answers, emoji), t)
+        try: writer and writer.add(_annotated(im, answers, emoji), t)
+        except OSError as e: problem = e
         report(len(times))
-        if stop.is_set() or seconds is not None and t+1/video.fps>=seconds: break
-    end = times[-1]+1/video.fps
-    frames = _table_of(rows, times, end, watcher.model.classes)
-    note = f"{video.name}: stopped after {end:.1f} s" if stop.is_set() else video.note
-    frames.attrs.update(frames=len(times), length=round(end,3), fps=video.fps, video=None,
-                        stopped=stop.is_set(), note=note)
-    return frames
+        if problem or stop.is_set() or seconds is not None and t+1/video.fps>=seconds: break
+    return _as_frames(rows, times, video, watcher, stop.is_set()),problem
 
 # %% ../nbs/19_video.ipynb #268494da
 def _finish(frames, writer:_Writer, sound):
@@ -504,7 +513,7 @@ def predict_video(
     seconds:float=None, # Stop after this time; None: at the end, or at Ctrl-C
     overwrite:bool=False, # Replace files that exist?
     progress=None, # True: a line on stderr; or a function of frames done, all, and seconds left
-):
+)->'DataFrame': # One row a face and frame; notes in `.attrs`
     "Follow faces through a video: a DataFrame, one row a face and frame; notes in `.attrs`"
     _check_wishes(emoji, seconds)
     watcher = _watcher(model, every, smooth, min_score, max_side)
@@ -512,8 +521,9 @@ def predict_video(
     video = _Source(source)
     writer = _Writer(out, video.fps, video.size, overwrite, video.path) if out else None
     with _stop_on_signal() as stop:
-        frames = _watched(video, watcher, writer, emoji, seconds, progress, stop)
+        frames,problem = _watched(video, watcher, writer, emoji, seconds, progress, stop)
         if table: _save(frames, table)
+        if problem: raise problem
         if writer: _finish(frames, writer, video.path)
     _say(frames.attrs['note'])
     return frames
@@ -521,7 +531,7 @@ def predict_video(
 # %% ../nbs/19_video.ipynb #5ab46eaf
 def time_shares(
     frames, # From `predict_video`, or its table read back
-):
+)->'DataFrame': # One row a face, `all` last
     "One row a face: seconds seen, and the share of that time in which each emotion led; `all` last"
     import pandas as pd
     classes = list(frames.columns[frames.columns.get_loc('probability')+1:])
@@ -554,14 +564,15 @@ def _stack(ax, part, classes, gap:float):
 def plot_timeline(
     frames, # From `predict_video`, or its table read back
     most:int=6, # Faces to show: those that were seen longest
-):
+)->'Figure': # One panel a face
     "The probabilities of each face over time, and above them the emotion that leads, as a Figure"
     import matplotlib.pyplot as plt
     from matplotlib.patches import Patch
     classes = list(frames.columns[frames.columns.get_loc('probability')+1:])
     longest = frames.groupby('face')['seconds'].sum().nlargest(most).index
     n = max(1, len(longest))
-    fig,axs = plt.subplots(n, 1, figsize=(8,1+1.3*n), sharex=True, squeeze=False)
+    fig,axs = plt.subplots(n, 1, figsize=(8,1+1.3*n), sharex=True, squeeze=False,
+                           layout='constrained')
     gap = max(.25, 3*frames['seconds'].median()) if len(frames) else 1
     end = float((frames['time']+frames['seconds']).max()) if len(frames) else 1
     for ax,face in zip(axs[:,0], sorted(longest)):
@@ -672,7 +683,7 @@ def show_window(
     min_score:float=.7, # Faces with a lower score of the detector are left out, 0 to 1
     max_side:int=640, # Longest side, in pixels, at which faces are looked for
     seconds:float=None, # Stop after this time; None: at `q`, at Ctrl-C, or at the end
-):
+)->'DataFrame': # As from `predict_video`
     "A window with the faces of a camera and their emoji; gives what was seen, as `predict_video`"
     _check_wishes(emoji, seconds)
     watcher = _watcher(model, every, smooth, min_score, max_side)

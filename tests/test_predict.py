@@ -1,13 +1,15 @@
 "What detect and predict promise beyond their pages: sizes, threads, memory, explanations, tables"
+import json
 import sys
 import threading
+from pathlib import Path
 import cv2
 import matplotlib.cbook as cbook
 import numpy as np
 import pytest
 from fer_nbdev.core import FIVE
-from fer_nbdev.detect import FaceBox, crop_face, find_faces, read_photo
-from fer_nbdev.predict import Prediction, load_predictor, to_frame
+from fer_nbdev.detect import CROP_FACTOR, FaceBox, crop_face, find_faces, read_photo
+from fer_nbdev.predict import Prediction, draw_predictions, load_predictor, to_frame
 
 
 @pytest.fixture(scope='module')
@@ -125,6 +127,39 @@ def test_to_frame():
                                        emotion='sad', probability=.6, happy=.4, sad=.6)
     empty = to_frame([], classes=('happy', 'sad'))
     assert len(empty) == 0 and list(empty) == list(t)
+
+
+def disc(im):
+    "The box (x, y, x, y) of the emoji's yellow"
+    ys, xs = np.nonzero(np.abs(im-np.array([255, 206, 74])).max(-1) < 10)
+    return xs.min(), ys.min(), xs.max(), ys.max()
+
+
+def test_where_the_emoji_stands():
+    im = np.full((200, 300, 3), 128, np.uint8)
+    p = Prediction(FaceBox(100, 60, 60, 80), 'happy', ':)', 1., {'happy': 1.})
+    places = {e: disc(draw_predictions(im, [p], emoji=e)) for e in ('corner', 'beside', 'over')}
+    assert places['corner'][0] < 100 and places['corner'][2] < 130
+    assert places['beside'][0] > 160 and places['beside'][1] >= 60
+    left, top, right, bottom = places['over']
+    assert left < 110 and right > 150 and top < 70 and bottom > 130
+    at_edge = p._replace(box=FaceBox(235, 60, 60, 80))
+    assert disc(draw_predictions(im, [at_edge], emoji='beside'))[2] < 235
+    text = draw_predictions(im, [p], labels=['1 happy'])
+    assert (text[30:55, 100:160] == 255).any() and (im == 128).all()
+    with pytest.raises(ValueError, match="emoji: 'besides', .*did you mean 'beside'"):
+        draw_predictions(im, [p], emoji='besides')
+
+
+def test_the_crop_in_use_is_one_that_the_study_supports():
+    "No margin, aligned or not, is better than it by more than its 95 % interval"
+    path = Path(__file__).resolve().parent.parent/'studies/results/crops.json'
+    study = json.loads(path.read_text())
+    rows = [r for kinds in study['networks'].values() for k in kinds.values() for r in k['rows']]
+    usual = [r for r in rows if r['frame'] == CROP_FACTOR and not r['align']]
+    assert study['split'] == 'valid' and len(usual) == 4
+    assert all(r['gain'] == [0, 0, 0] for r in usual)
+    assert max(r['gain'][1] for r in rows) <= 0
 
 
 def test_the_same_answers_from_16_threads(heads):

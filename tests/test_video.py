@@ -227,9 +227,13 @@ def test_progress(clip, capsys):
     assert said[-1][:2] == (n, n) and said[-1][2] == 0
     assert all(total == n and left >= 0 for _, total, left in said)
     assert capsys.readouterr() == ('', '')
+    said.clear()
+    predict_video(clip, progress=lambda *args: said.append(args), seconds=1, **FAST)
+    assert said[-1] == (FPS, FPS, 0)
     predict_video(clip, progress=True, **FAST)
     out, err = capsys.readouterr()
-    assert out == '' and '100%, 0:00 left' in err and err.isascii()
+    assert out == '' and err.isascii() and '\\' not in err
+    assert err.split('\r')[-1] == f'{n} frames, 100%, 0:00 left  \n'
 
 
 # Bad input
@@ -352,8 +356,9 @@ def test_disk_full(clip, tmp_path, monkeypatch):
         return real(path)._replace(free=10**6 if len(asked) > 1 else 10**9)
     monkeypatch.setattr(video.shutil, 'disk_usage', usage)
     with pytest.raises(OSError, match=r'out.part.mkv: the disk is full \(1 MB left\) after 1.7 s'):
-        predict_video(clip, tmp_path/'out.mp4', **FAST)
+        predict_video(clip, tmp_path/'out.mp4', tmp_path/'t.csv', **FAST)
     assert len(times(tmp_path/'out.part.mkv')) == 26
+    assert pd.read_csv(tmp_path/'t.csv').frame.max() == 25
 
 
 def test_a_limit_on_file_size(tmp_path):
@@ -372,9 +377,11 @@ def test_a_limit_on_file_size(tmp_path):
 
 
 class Camera:
-    "Stands in for cv2.VideoCapture: gives `n` frames, then nothing"
+    "Stands in for cv2.VideoCapture: a camera gives `n` frames, then nothing; files are files"
+    real = cv2.VideoCapture
     def __init__(self, n): self.frames = iter(list(moving_head())[:n])
-    def __call__(self, *args): return self
+    def __call__(self, source, *args):
+        return self.real(source, *args) if isinstance(source, str) else self
     def get(self, what): return 30. if what == cv2.CAP_PROP_FPS else -1.
     def read(self):
         im = next(self.frames, None)
@@ -396,7 +403,8 @@ def test_camera_gone_while_running(tmp_path, monkeypatch, capsys):
     frames = list(source)
     assert len(frames) == 12 and source.is_camera and 'no more pictures after' in source.note
     monkeypatch.setattr(video.cv2, 'VideoCapture', Camera(12))
-    table = predict_video(0, table=tmp_path/'t.csv', **FAST)
+    table = predict_video(0, tmp_path/'camera.mp4', tmp_path/'t.csv', **FAST)
+    assert times(table.attrs['video'])
     assert table.attrs['frames'] == 12 and set(table.face) == {1}
     assert (table.time.diff().dropna() > 0).all()
     assert 'camera 0: no more pictures' in capsys.readouterr().err
