@@ -209,7 +209,7 @@ def _turned_back(
     return y, height-x-w, h, w
 
 # %% ../nbs/17_detect.ipynb #2d6c1a05
-_MAX_SIDE = 4000 # The closest look: YuNet takes about 1 s and 1 GB for 4000x3000 pixels
+_MAX_SIDE = 4000 # The closest look: YuNet takes 1 to 3 s and 1 GB for 4000x3000
 
 def _scaled(im:np.ndarray, max_side:int)->list: # (scale, picture), the largest first
     "`im` with its longer side at `max_side` (where it has as many pixels) and at 320"
