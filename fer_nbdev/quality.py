@@ -401,18 +401,19 @@ def _scores(faces, leaks):
 
 # %% ../nbs/05_quality.ipynb #5a7c0e11
 _SEARCH = 1 # counts the changes of the search: what an older one found is not used
+_COLUMNS = dict(a=np.int64, b=np.int64, kind=str, distance=float) # of a kept search
 
 def _known_leaks(faces, min_similarity):
     "`find_leaks`, or what it found in the same faces before: see the package and the user's cache"
     name = f'leaks{_SEARCH}_{faces.fingerprint}_{min_similarity:g}.csv'
     kept = xdg_cache_home()/'fer_nbdev'/name
     for path in (files('fer_nbdev')/'assets'/name, kept):
-        if path.is_file(): return _with_labels(faces, pd.read_csv(path))
+        if path.is_file(): return _with_labels(faces, pd.read_csv(path, dtype=_COLUMNS))
     d = find_leaks(faces, min_similarity)
     part = kept.with_name(f'{name}.{os.getpid()}.part')
     with suppress(OSError): # no room or no rights: then the next search takes as long
         part.parent.mkdir(parents=True, exist_ok=True)
-        d[['a','b','kind','distance']].to_csv(part, index=False)
+        d[list(_COLUMNS)].to_csv(part, index=False)
         os.replace(part, kept)
     return d
 

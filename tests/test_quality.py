@@ -210,6 +210,8 @@ def test_a_search_is_kept(tmp_path, monkeypatch):
         with pytest.raises(TypeError): clean_split(faces, min_similarity=.9)
         with pytest.raises(TypeError): clean_split(faces[1:])
     assert clean_split(faces, leaks=found).fingerprint == clean.fingerprint
+    for _ in range(2): # that there is nothing is kept, too
+        assert len(clean_split(faces[:2])) == 2
     (tmp_path/'file').write_text('no folder')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'file'))
     assert clean_split(faces).fingerprint == clean.fingerprint
