@@ -247,7 +247,7 @@ def predict(self:Predictor,
 def to_frame(
     predictions, # From `Predictor.predict`
     classes=EMOTIONS, # Columns of the probabilities where `predictions` is empty
-)->'DataFrame': # One row a face
+): # DataFrame: One row a face
     "The answers for one photo as a DataFrame: one row a face, one column for each class"
     import pandas as pd
     if predictions: classes = predictions[0].probabilities

@@ -513,7 +513,7 @@ def predict_video(
     seconds:float=None, # Stop after this time; None: at the end, or at Ctrl-C
     overwrite:bool=False, # Replace files that exist?
     progress=None, # True: a line on stderr; or a function of frames done, all, and seconds left
-)->'DataFrame': # One row a face and frame; notes in `.attrs`
+): # DataFrame: One row a face and frame; notes in `.attrs`
     "Follow faces through a video: a DataFrame, one row a face and frame; notes in `.attrs`"
     _check_wishes(emoji, seconds)
     watcher = _watcher(model, every, smooth, min_score, max_side)
@@ -531,7 +531,7 @@ def predict_video(
 # %% ../nbs/19_video.ipynb #5ab46eaf
 def time_shares(
     frames, # From `predict_video`, or its table read back
-)->'DataFrame': # One row a face, `all` last
+): # DataFrame: One row a face, `all` last
     "One row a face: seconds seen, and the share of that time in which each emotion led; `all` last"
     import pandas as pd
     classes = list(frames.columns[frames.columns.get_loc('probability')+1:])
@@ -564,7 +564,7 @@ def _stack(ax, part, classes, gap:float):
 def plot_timeline(
     frames, # From `predict_video`, or its table read back
     most:int=6, # Faces to show: those that were seen longest
-)->'Figure': # One panel a face
+): # matplotlib Figure: One panel a face
     "The probabilities of each face over time, and above them the emotion that leads, as a Figure"
     import matplotlib.pyplot as plt
     from matplotlib.patches import Patch
@@ -683,7 +683,7 @@ def show_window(
     min_score:float=.7, # Faces with a lower score of the detector are left out, 0 to 1
     max_side:int=640, # Longest side, in pixels, at which faces are looked for
     seconds:float=None, # Stop after this time; None: at `q`, at Ctrl-C, or at the end
-)->'DataFrame': # As from `predict_video`
+): # DataFrame: As from `predict_video`
     "A window with the faces of a camera and their emoji; gives what was seen, as `predict_video`"
     _check_wishes(emoji, seconds)
     watcher = _watcher(model, every, smooth, min_score, max_side)
