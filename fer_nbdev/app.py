@@ -939,8 +939,9 @@ def _run(web, sock):
     "Serve until Ctrl-C or a signal to end; either way files are removed"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)) # so that `atexit` has its turn
     os.environ.setdefault('MPLBACKEND', 'Agg') # a timeline needs no window
-    print(_start_text(_url(sock)), flush=True)
-    try: _server(web).run([sock])
+    try:
+        print(_start_text(_url(sock)), flush=True)
+        _server(web).run([sock])
     except KeyboardInterrupt: pass
 
 # %% ../nbs/20_app.ipynb #c8c112bd
