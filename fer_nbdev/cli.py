@@ -363,11 +363,11 @@ def _check(
     table:Annotated[str, typer.Option(help="csv file for the pairs that were found")]=None,
 ):
     "Copies across splits, rows that are no face, flat images, empty classes"
-    from fer_nbdev.quality import find_leaks
+    from fer_nbdev.quality import _known_leaks
     table = _check_free(table, overwrite) if table else None
     faces = _load(data)
-    _say('note', f"comparing {len(faces):,} faces; minutes for the whole of FER-2013")
-    leaks = find_leaks(faces)
+    _say('note', f"comparing {len(faces):,} faces; many take minutes, the first time")
+    leaks = _known_leaks(faces)
     if table: _write_file(table, leaks.to_csv(index=False).encode())
     found = _findings(faces, leaks)
     if as_json: _print_json(dict(found, name=faces.name, faces=len(faces)))

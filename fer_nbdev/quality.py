@@ -403,7 +403,7 @@ def _scores(faces, leaks):
 _SEARCH = 1 # counts the changes of the search: what an older one found is not used
 _COLUMNS = dict(a=np.int64, b=np.int64, kind=str, distance=float) # of a kept search
 
-def _known_leaks(faces, min_similarity):
+def _known_leaks(faces, min_similarity=_ALIKE):
     "`find_leaks`, or what it found in the same faces before: see the package and the user's cache"
     name = f'leaks{_SEARCH}_{faces.fingerprint}_{min_similarity:g}.csv'
     kept = xdg_cache_home()/'fer_nbdev'/name

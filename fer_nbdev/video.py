@@ -411,7 +411,7 @@ def _table_of(rows, times, end:float, classes):
     "All rows as a DataFrame"
     import pandas as pd
     table = pd.DataFrame(rows, columns=[*_KNOWN, *classes])
-    lasts = np.diff([*times, max(end, times[-1])])
+    lasts = np.diff([*times, max([end, *times[-1:]])])
     table['seconds'] = lasts[table['frame'].to_numpy(int)].round(4)
     return table
 
@@ -463,7 +463,7 @@ def _say(note:str):
 # %% ../nbs/19_video.ipynb #e7370db0
 def _as_frames(rows, times, video:_Source, watcher:_Watcher, stopped:bool):
     "The DataFrame of what was watched, with its notes"
-    end = times[-1]+1/video.fps
+    end = (times[-1] if times else 0.)+1/video.fps
     frames = _table_of(rows, times, end, watcher.model.classes)
     note = f"{video.name}: stopped after {end:.1f} s" if stopped else video.note
     frames.attrs.update(frames=len(times), length=round(end,3), fps=video.fps, video=None,
@@ -692,8 +692,6 @@ def show_window(
     try:
         with _stop_on_signal() as stop: window.run(stop)
     finally: window.root.destroy()
-    times = window.times or [0.]
-    frames = _table_of(window.rows, times, times[-1]+1/video.fps, watcher.model.classes)
-    frames.attrs.update(frames=len(window.times), fps=video.fps, note=video.note, video=None)
-    _say(video.note)
+    frames = _as_frames(window.rows, window.times, video, watcher, stop.is_set())
+    _say(frames.attrs['note'])
     return frames

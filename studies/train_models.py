@@ -21,7 +21,7 @@ from fer_nbdev.core import FIVE
 from fer_nbdev.data import load_fer
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.models import create_model, load_weights
-from fer_nbdev.quality import _ALIKE, _known_leaks, clean_split
+from fer_nbdev.quality import _known_leaks, clean_split
 from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill
@@ -75,7 +75,7 @@ def data(classes):
     faces = load_fer(classes=classes)
     if faces.name!='FER-2013':
         raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these runs need")
-    return faces,_known_leaks(faces, _ALIKE)
+    return faces,_known_leaks(faces)
 
 def trained(name):
     "The network that the run `name` ended with"

@@ -1,10 +1,13 @@
 """What all tests share: they run on drawn faces, from a checkout or from a zip of the sources.
 A missing program or package skips its tests by name; where CI=true that is a failure"""
 import fnmatch
+import functools
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 import pytest
@@ -110,6 +113,21 @@ def chromium(need):
             try: yield browser
             finally: browser.close()
     return _open
+
+
+@pytest.fixture(scope='session')
+def static_server():
+    "`static_server(folder)` -> the address of a server of its files, which says nothing"
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    servers = []
+    def start(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f'http://127.0.0.1:{servers[-1].server_port}/'
+    yield start
+    for s in servers: s.shutdown()
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,4 @@
 "`predict_many`: the same rows however it ran, whatever was killed, wherever the images are"
-import functools
-import http.server
 import io
 import json
 import os
@@ -8,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 import matplotlib.cbook as cbook
@@ -149,15 +146,9 @@ def test_overwrite_and_strange_folders(photos, tmp_path):
 
 
 @pytest.fixture
-def web(photos):
+def web(photos, static_server):
     "The photos on a web server: its address"
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    handler = functools.partial(Quiet, directory=str(photos))
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}'
-    server.shutdown()
+    return static_server(photos).rstrip('/')
 
 
 def test_from_a_web_server_and_a_list(photos, answers, web, tmp_path):

@@ -1,21 +1,11 @@
 "The site in Chromium: it opens, finds, reacts, fits a phone, and talks to nobody"
-import functools
-import http.server
 import re
-import threading
 from contextlib import contextmanager
 import pytest
 
 
 @pytest.fixture(scope='module')
-def address(site):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    handler = functools.partial(Quiet, directory=str(site))
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/'
-    server.shutdown()
+def address(site, static_server): return static_server(site)
 
 
 @pytest.fixture

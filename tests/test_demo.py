@@ -1,14 +1,11 @@
 """The demo page in Chromium, from a static file server under a sub-path and without a network: the
 answers of Python, a camera, a keyboard, a phone, and one sentence for each bad input"""
 import base64
-import functools
-import http.server
 import io
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 import cv2
@@ -23,20 +20,14 @@ SUB = 'some/sub-path'
 
 
 @pytest.fixture(scope='module')
-def address(site, tmp_path_factory, need):
+def address(site, tmp_path_factory, need, static_server):
     "The site under a sub-path of a server that knows nothing but files"
     need('npm', 'it fetches ONNX Runtime Web')
     if not (site/'demo/ort').exists(): pytest.skip("the site was built without ONNX Runtime Web")
     top = tmp_path_factory.mktemp('server')
     (top/SUB).parent.mkdir()
     (top/SUB).symlink_to(site)
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    handler = functools.partial(Quiet, directory=str(top))
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/{SUB}/demo/index.html'
-    server.shutdown()
+    return f'{static_server(top)}{SUB}/demo/index.html'
 
 
 @pytest.fixture
