@@ -1,4 +1,5 @@
 """Run the numbered notebooks, two at a time, each in a Jupyter kernel with one thread.
+On Linux the kernels are copies of one process that has imported what most pages import.
 
     python tools/walkthrough.py               all; pages, figures, metrics.json in _walkthrough/
     python tools/walkthrough.py 00 05         only these
@@ -12,6 +13,7 @@ import argparse
 import base64
 import html
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -20,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -73,11 +76,71 @@ def skipped(cell):
     return bool(re.search(r'^#\|\s*eval:\s*false', cell.source, re.M|re.I))
 
 
+FORK = multiprocessing.get_context('forkserver') if sys.platform == 'linux' else None
+
+
+def import_much():
+    "What most pages import, in the process that kernels are copies of"
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        import fer_nbdev.synthetic, fer_nbdev.teachers, ipykernel.kernelapp
+
+
+def end_with_parent():
+    "End this process with the one that asked for it, also when that one is killed"
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def become_kernel(args, env, folder):
+    "Turn this copy of the warm process into the kernel that `args` describe"
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.path[:] = ['', *(p for p in sys.path if p not in ('', str(ROOT/'tools')))]
+    multiprocessing.set_start_method(None, force=True)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    from ipykernel.kernelapp import IPKernelApp
+    IPKernelApp.launch_instance([*args, f'--IPKernelApp.parent_handle={os.getppid()}'])
+
+
+class Copied:
+    "A started process with what jupyter_client asks of a `Popen`"
+    stdin = stdout = stderr = None
+    def __init__(self, process): self.process, self.pid = process, process.pid
+    def poll(self): return self.process.exitcode
+    def wait(self): return self.process.join()
+    def kill(self): self.process.kill()
+    def terminate(self): self.process.terminate()
+    def send_signal(self, number): os.kill(self.pid, number)
+
+
+def warm_manager():
+    "A kernel manager whose kernel begins with the imports done"
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.provisioning import LocalProvisioner
+
+    class Copies(LocalProvisioner):
+        async def launch_kernel(self, cmd, env, cwd, **kwargs):
+            args = cmd[cmd.index('-f'):], env, cwd
+            process = FORK.Process(target=become_kernel, args=args)
+            process.start()
+            self.process = Copied(process)
+            self.pid = self.pgid = process.pid
+            return self.connection_info
+
+    km = AsyncKernelManager(kernel_name='python3')
+    km.provisioner = Copies(parent=km, kernel_spec=km.kernel_spec)
+    return km
+
+
 class Run:
     "One notebook, executed: `nb` with its outputs, `records`, and `error` where it stopped"
-    def __init__(self, path, progress, options=()):
+    def __init__(self, path, progress, options=(), copied=False):
         import nbformat
         self.path, self.progress, self.options = path, progress, list(options)
+        self.copied = copied
         self.before = path.read_bytes()
         self.nb = nbformat.reads(self.before.decode(), 4)
         self.todo = [c for c in self.nb.cells if not skipped(c)]
@@ -108,11 +171,11 @@ class Run:
     def execute(self, metrics):
         from nbclient import NotebookClient
         self.client = NotebookClient(
-            self.nb, kernel_name='python3', timeout=LONGEST,
-            extra_arguments=['--log-level=40', *self.options],
+            self.nb, warm_manager() if self.copied else None, kernel_name='python3', timeout=LONGEST,
+            startup_timeout=LONGEST, extra_arguments=['--log-level=40', *self.options],
             resources={'metadata': {'path': str(self.path.parent)}})
         env = {**os.environ, **ONE_THREAD, 'FER_METRICS': str(metrics)}
-        with self.client.setup_kernel(env=env):
+        with self.client.setup_kernel(env=env, cleanup_kc=True):
             for i,c in enumerate(self.nb.cells):
                 if skipped(c): continue
                 self.k += 1
@@ -136,12 +199,14 @@ def run_all(paths, options, each, kernels=2):
     """Run notebooks side by side, in order; call `each` with those that ended well or not.
     After the first failure none is started; those under way end"""
     progress, ran, todo = Progress(), [], list(paths)
+    copied = FORK is not None and len(todo) > kernels # for fewer it would not pay
+    if copied: FORK.set_forkserver_preload(['__main__'])
     with ThreadPoolExecutor(kernels) as pool:
         under_way = {}
         try:
             while under_way or todo:
                 while todo and len(under_way) < kernels:
-                    run = Run(todo.pop(0), progress, options)
+                    run = Run(todo.pop(0), progress, options, copied)
                     under_way[pool.submit(run)] = run
                 done,_ = wait(under_way, timeout=5, return_when=FIRST_COMPLETED)
                 if not done: progress.show()
@@ -270,6 +335,7 @@ def main():
                    help='write outputs back into nbs/, on real data')
     a = p.parse_args()
     data, start = data_path(a.in_place), time.time()
+    os.environ.update(ONE_THREAD, MPLBACKEND='module://matplotlib_inline.backend_inline')
     notebooks = choose(a.only, a.in_place)
     if not a.in_place: shutil.rmtree(OUT, ignore_errors=True)
     say_start(notebooks, data, a.only)
@@ -296,4 +362,5 @@ def summarize(ran, data, seconds, finished):
     print(f"\n{summary}\n")
 
 
+if __name__ == '__mp_main__': import_much()
 if __name__ == '__main__': main()
