@@ -236,12 +236,27 @@ def _put(fs, path, data):
         raise OSError(f"{path}: not written ({e.strerror or e}); the parts before are kept, and "
                       "the same command goes on") from None
 
+# %% ../nbs/21_batch.ipynb #d184acff
+def _column(values, kind):
+    "A pyarrow column of texts or numbers; None is an empty cell"
+    import pyarrow as pa
+    there = np.packbits([v is not None for v in values], bitorder='little')
+    if pa.types.is_string(kind):
+        texts = [(v or '').encode(errors='backslashreplace') for v in values]
+        starts = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        data = [starts, b''.join(texts)]
+    else:
+        letter = 'f' if pa.types.is_floating(kind) else 'i'
+        data = [np.array([v or 0 for v in values], f'{letter}{kind.bit_width//8}')]
+    return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(b) for b in (there, *data)])
+
 # %% ../nbs/21_batch.ipynb #9347e23d
 def _as_parquet(rows, predictor):
     import pyarrow as pa, pyarrow.parquet as pq
     about,data = dict(model=predictor.name, version=__version__),io.BytesIO()
     schema = _schema(predictor.classes, _count(rows))
-    pq.write_table(pa.Table.from_pylist([r|about for r in rows], schema), data)
+    columns = [_column([(r|about).get(f.name) for r in rows], f.type) for f in schema]
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), data)
     return data.getvalue()
 
 # %% ../nbs/21_batch.ipynb #77984df1
