@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from . import __version__
 from .core import require
-from .detect import FaceBox, _MAX_BYTES, _check_look, read_photo
+from .detect import FaceBox, _MAX_BYTES, _check_look, crop_face, find_faces, read_photo
 from .predict import Predictor, load_predictor
 
 # %% ../nbs/21_batch.ipynb #c851bd0f
@@ -91,7 +91,7 @@ def _open_parquet(name, column):
     "A parquet file anywhere; a ValueError if it is none, or has no pictures in `column`"
     import fsspec
     import pyarrow as pa, pyarrow.parquet as pq
-    try: f = pq.ParquetFile(fsspec.open(name, 'rb').open())
+    try: f = pq.ParquetFile(fsspec.open(name, 'rb').open(), buffer_size=1<<20, pre_buffer=False)
     except FileNotFoundError: raise FileNotFoundError(f"{name}: no such file") from None
     except pa.ArrowException as e:
         raise ValueError(f"{name}: not a complete parquet file ({str(e)[:80]})") from None
@@ -133,58 +133,79 @@ def _fetch(name):
     if _is_local(fs): return path
     with fs.open(path, 'rb') as f: return _Named(f.read(_MAX_BYTES+1), name)
 
+# %% ../nbs/21_batch.ipynb #5f0c1a77
+def _rows_of(part, column):
+    "(name, function that gives the picture) of each row of a part of a parquet file"
+    from fer_nbdev.files import _encoded
+    name = part.files[0]
+    blocks = _open_parquet(name, column).iter_batches(128, [part.group], [column])
+    cells = (cell for b in blocks for cell in _encoded(b.column(0)))
+    for i,cell in enumerate(islice(cells, part.start, part.stop), part.first+part.start):
+        yield f'{name}#{i}', partial(_Named, cell.as_py() or b'', f'{name}#{i}')
+
 # %% ../nbs/21_batch.ipynb #1c5252d0
 def _images(part, column):
     "(name, function that gives what `read_photo` takes) of each image of a part"
-    if part.group is None:
-        for n in part.files: yield n, partial(_fetch, n)
-        return
-    from fer_nbdev.files import _encoded
-    name = part.files[0]
-    table = _open_parquet(name, column).read_row_group(part.group, columns=[column])
-    for i,data in enumerate(_encoded(table[column]).to_pylist()[part.start:part.stop]):
-        row = f'{name}#{part.first+part.start+i}'
-        yield row, partial(_Named, data or b'', row)
+    if part.group is not None: return _rows_of(part, column)
+    return ((n, partial(_fetch, n)) for n in part.files)
 
 # %% ../nbs/21_batch.ipynb #80b1c89a
-def _whole_face(predictor, photo):
-    "Answer for a picture that is one face"
-    im = read_photo(photo)
+def _whole_face(im):
+    "The box and the face of a picture that is one face"
     grey = cv2.cvtColor(im, cv2.COLOR_RGB2GRAY)
     how = cv2.INTER_AREA if min(grey.shape)>48 else cv2.INTER_CUBIC
     if grey.shape!=(48,48): grey = cv2.resize(grey, (48,48), interpolation=how)
-    p = predictor.predict_proba(grey[None])[0]
-    return [(FaceBox(0, 0, im.shape[1], im.shape[0]), p)]
+    return [FaceBox(0, 0, im.shape[1], im.shape[0])], [grey]
 
 # %% ../nbs/21_batch.ipynb #60389a03
-def _found_faces(predictor, photo, min_score):
-    "Answer for the faces in a photo"
-    found = predictor.predict(photo, min_score)
-    return [(p.box, np.array(list(p.probabilities.values()))) for p in found]
+def _found_faces(im, min_score):
+    "The boxes and the faces in a photo"
+    boxes = find_faces(im, min_score)
+    return boxes, [crop_face(im, b) for b in boxes]
+
+# %% ../nbs/21_batch.ipynb #8c3f4daa
+_AT_ONCE = 32 # Faces in one call of the network
+
+def _shares(predictor, faces):
+    "The probability of each class for each face, shape (N, n_classes)"
+    x = np.array(faces, np.uint8).reshape(-1, 48, 48)
+    calls = range(0, max(1, len(x)), _AT_ONCE)
+    return np.concatenate([predictor.predict_proba(x[i:i+_AT_ONCE]) for i in calls])
 
 # %% ../nbs/21_batch.ipynb #f842f1e9
 _BOX = ('x','y','w','h','score','turn')
 
-def _face_rows(source, faces, classes):
+def _face_rows(source, boxes, shares, classes):
     "One row a face; one with an empty `face` if there is none"
-    if not faces: return [dict(source=source)]
+    if not boxes: return [dict(source=source)]
     rows = []
-    for i,(box,p) in enumerate(faces):
-        shares = {f'p_{c}': float(v) for c,v in zip(classes, p)}
+    for i,(box,p) in enumerate(zip(boxes, shares)):
+        named = {f'p_{c}': float(v) for c,v in zip(classes, p)}
         rows.append(dict(source=source, face=i, **{k: getattr(box,k) for k in _BOX},
-                         emotion=classes[int(p.argmax())], probability=float(p.max()), **shares))
+                         emotion=classes[int(p.argmax())], probability=float(p.max()), **named))
     return rows
 
 # %% ../nbs/21_batch.ipynb #8ac833aa
-def _answer(predictor, source, get, settings):
-    "The rows for one picture"
+def _look(get, settings):
+    "(boxes, faces, None) of one picture, or ([], [], what went wrong)"
     try:
-        photo = get()
-        if settings['cropped']: faces = _whole_face(predictor, photo)
-        else: faces = _found_faces(predictor, photo, settings['min_score'])
+        im = read_photo(get())
+        found = _whole_face(im) if settings['cropped'] else _found_faces(im, settings['min_score'])
     except Exception as e: # any: one bad picture must not stop a million
-        return [dict(source=source, error=f'{type(e).__name__}: {e}'[:500])]
-    return _face_rows(source, faces, predictor.classes)
+        return [], [], f'{type(e).__name__}: {e}'[:500]
+    return *found, None
+
+# %% ../nbs/21_batch.ipynb #bf6280dd
+def _answers(predictor, images, settings):
+    "The rows of many pictures"
+    looks = [(source, *_look(get, settings)) for source,get in images]
+    shares = iter(_shares(predictor, [f for _,_,faces,_ in looks for f in faces]))
+    rows = []
+    for source,boxes,_,error in looks:
+        own = islice(shares, len(boxes))
+        if error: rows.append(dict(source=source, error=error))
+        else: rows += _face_rows(source, boxes, own, predictor.classes)
+    return rows
 
 # %% ../nbs/21_batch.ipynb #a8fe142b
 def _schema(classes, counts):
@@ -215,12 +236,27 @@ def _put(fs, path, data):
         raise OSError(f"{path}: not written ({e.strerror or e}); the parts before are kept, and "
                       "the same command goes on") from None
 
+# %% ../nbs/21_batch.ipynb #d184acff
+def _column(values, kind):
+    "A pyarrow column of texts or numbers; None is an empty cell"
+    import pyarrow as pa
+    there = np.packbits([v is not None for v in values], bitorder='little')
+    if pa.types.is_string(kind):
+        texts = [(v or '').encode(errors='backslashreplace') for v in values]
+        starts = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        data = [starts, b''.join(texts)]
+    else:
+        letter = 'f' if pa.types.is_floating(kind) else 'i'
+        data = [np.array([v or 0 for v in values], f'{letter}{kind.bit_width//8}')]
+    return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(b) for b in (there, *data)])
+
 # %% ../nbs/21_batch.ipynb #9347e23d
 def _as_parquet(rows, predictor):
     import pyarrow as pa, pyarrow.parquet as pq
     about,data = dict(model=predictor.name, version=__version__),io.BytesIO()
     schema = _schema(predictor.classes, _count(rows))
-    pq.write_table(pa.Table.from_pylist([r|about for r in rows], schema), data)
+    columns = [_column([(r|about).get(f.name) for r in rows], f.type) for f in schema]
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), data)
     return data.getvalue()
 
 # %% ../nbs/21_batch.ipynb #77984df1
@@ -240,9 +276,7 @@ def _do_part(part, out, settings):
     "Answer for one part and write its file; runs in a worker"
     import fsspec
     predictor = _open_model(f'{out}/_model.onnx', settings['digest'], tuple(settings['classes']))
-    rows = []
-    for source,get in _images(part, settings['column']):
-        rows += _answer(predictor, source, get, settings)
+    rows = _answers(predictor, _images(part, settings['column']), settings)
     fs,folder = fsspec.core.url_to_fs(out)
     _put(fs, f'{folder}/{part.name}', _as_parquet(rows, predictor))
     return _count(rows)
@@ -293,13 +327,20 @@ def _prepare(fs, folder, out, manifest, model, overwrite):
     return set()
 
 # %% ../nbs/21_batch.ipynb #1b6c743e
+_CALM = {'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': None,
+         'distributed.worker.profile.enabled': False,
+         'distributed.worker.memory.monitor-interval': '1s',
+         'distributed.admin.tick.interval': '1s',
+         'distributed.admin.system-monitor.interval': '5s'}
+
 @contextmanager
 def _own_workers(workers):
     "A Dask client with processes of our own"
+    import dask
     from distributed import Client, LocalCluster
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None,
-                      silence_logs=logging.ERROR) as own:
-        with Client(own) as client: yield client
+    with dask.config.set(_CALM), LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None,
+            silence_logs=logging.ERROR) as own, Client(own) as client: yield client
 
 # %% ../nbs/21_batch.ipynb #94761aca
 _PATIENCE = 10 # Seconds to wait for a scheduler, and for its first worker

@@ -195,6 +195,42 @@ def test_parquet_in_several_row_groups_and_parts(tmp_path):
     assert np.allclose(got.filter(like='p_').dropna().to_numpy(), want, atol=1e-5)
 
 
+def peak_after(client, source, out, **settings):
+    "MB of memory that the worker has held at most, after it answered for `source`"
+    predict_many(source, out, model='nano', scheduler=client.scheduler.address, **settings)
+
+    def peak():
+        lines = open('/proc/self/status').read().splitlines()
+        return next(int(l.split()[1])/1024 for l in lines if l.startswith('VmHWM'))
+    return max(client.run(peak).values())
+
+
+def test_memory_is_flat(photos, tmp_path, measured):
+    "Twenty times as many photos take no more memory"
+    photo = [str(photos/'a.jpg')]
+    with batch._own_workers(1) as client:
+        few = peak_after(client, photo*12, tmp_path/'few', part_size=4)
+        many = peak_after(client, photo*240, tmp_path/'many', part_size=4)
+    measured('a worker after 12 and after 240 photos', f'{few:.0f} and {many:.0f} MB')
+    assert many < few+20, (few, many)
+
+
+def test_a_large_row_group_is_not_held_in_memory(tmp_path, measured):
+    "A worker reads its rows in blocks: 200 MB in one row group take no more than 60 MB"
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    noise = np.random.default_rng(0)
+    for name,n in (('few', 3000), ('many', 10_000)):
+        table = pa.table({'image': [noise.bytes(20_000) for _ in range(n)]})
+        pq.write_table(table, tmp_path/f'{name}.parquet')
+    with batch._own_workers(1) as client:
+        few, many = (peak_after(client, tmp_path/f'{name}.parquet', tmp_path/name, part_size=256)
+                     for name in ('few', 'many'))
+    measured('a worker after a row group of 60 and of 200 MB', f'{few:.0f} and {many:.0f} MB')
+    assert many < few+60, (few, many)
+    assert rows(tmp_path/'many').error.notna().sum() == 10_000
+
+
 def bad_parquet(folder, name):
     import pyarrow as pa
     import pyarrow.parquet as pq
