@@ -144,6 +144,13 @@ def test_what_scrolls_fades_until_its_end_is_seen(visit):
         assert not page.evaluate("window.wide.classList.contains('more')")
 
 
+def test_a_hundred_characters_of_code_fit_on_a_laptop(visit):
+    with visit('quality.html', width=1300) as page:
+        wide = page.eval_on_selector_all('main > div.sourceCode pre', """all => all.filter(
+            p => p.scrollWidth > p.clientWidth+1).map(p => p.innerText)""")
+        assert page.locator('main > div.sourceCode pre').count() > 50 and not wide, wide
+
+
 def test_contents_slide_in_on_a_phone(visit):
     with visit('core.html', width=390) as page:
         link = page.locator('.side a[href="data.html"]')
