@@ -205,6 +205,15 @@ def test_nothing_shows_an_error_a_warning_or_raw_markup(pages):
             assert raw not in shown.get_text(), f'{name}: {raw} has not become what it means'
 
 
+def test_boxes_say_nothing_that_is_python_s_or_fastai_s(pages):
+    "No docstring of `object.__call__`, and not the twenty events of a callback as its parameters"
+    for name,soup in pages.items():
+        for box in soup.select('.api'):
+            said = box.get_text()
+            foreign = [w for w in ('Call self as a function', 'after_create') if w in said]
+            assert not foreign, f"{name}: {box.find(re.compile('h[234]')).get_text()}"
+
+
 def test_outputs_of_a_page_come_from_one_data_set(pages):
     "Every run says what data it is on: real FER-2013 in what is committed"
     for name,soup in pages.items():
