@@ -30,3 +30,15 @@ function Table(el)
   el.colspecs = el.colspecs:map(function(spec) return {spec[1]} end)
   return el
 end
+
+-- A number and its % stay on one line
+function Inlines(words)
+  for i = 2, #words-1 do
+    local number, sign = words[i-1], words[i+1]
+    if (words[i].t == 'Space' or words[i].t == 'SoftBreak') and number.t == 'Str' and sign.t == 'Str'
+       and number.text:match('%d$') and sign.text:match('^%%') then
+      words[i] = pandoc.Str('\u{a0}')
+    end
+  end
+  return words
+end

@@ -28,6 +28,9 @@ def code(s): return f'`{s}`' if s else ''
 def first_line(f): return (inspect.cleandoc(f.__doc__ or '').splitlines() or [''])[0]
 
 
+def is_ours(f): return str(getattr(f, '__module__', '')).startswith(get_config().lib_name)
+
+
 def only_imports(source):
     try: body = ast.parse(source).body
     except SyntaxError: return False # a magic
@@ -65,6 +68,8 @@ class Api(MarkdownRenderer):
     def params(self):
         "(name, type, default, details) of each parameter and of what comes back"
         if hasattr(self.sym, '_fields'): return (yield from self.fields())
+        # fastai's `__init__` of a callback takes all its events, which nobody passes
+        if inspect.isclass(self.sym) and not is_ours(self.sym.__init__): return
         try: found = docments(self.sym, full=True, returns=True, args_kwargs=True)
         except Exception: return []
         if inspect.isclass(self.sym): found.pop('return', None)
@@ -128,6 +133,7 @@ class Api(MarkdownRenderer):
     def _repr_markdown_(self):
         params = list(self.params())
         docs = self.docs[:1].upper() + self.docs[1:] # the docstring without its tables
+        if docs == 'Call self as a function.': docs = '' # what nbdev says of no docstring
         parts = ['::: {.api}', f"{'#'*self.title_level} {self.nm}", self.source(), docs,
                  '' if self.is_property else self.call(params), self.table(params),
                  self.methods(), ':::']

@@ -219,6 +219,15 @@ def navigation(pages, here):
                    for part,items in parts)
 
 
+def neighbours(page, pages):
+    "The pages before and after `page`, in the order of reading; the demo has no place in it"
+    files, page_at = list(pages), list(pages.values()).index(page)
+    before, after = files[:page_at][::-1], files[page_at+1:]
+    for key,others in (('prev', before), ('next', after)):
+        other = next((f for f in others if not f.endswith('.html')), None)
+        if other: yield key, pages[other]
+
+
 def render(page, pages, out, site_title, search=True):
     "Write one of `pages`, a dict by file in the order of the sidebar"
     v = dict(nav=navigation(pages, page), up=page.up, sitetitle=site_title, part=page.part,
@@ -227,11 +236,8 @@ def render(page, pages, out, site_title, search=True):
     if (NBS/page.file).exists():
         v.update(file=page.file, notebook=f'{BLOB}{CFG.nbs_path.name}/{page.file}',
                  colab=COLAB+page.file, install=html.escape(INSTALL))
-    order = list(pages.values())
-    i = order.index(page)
-    for key,k in (('prev', i-1), ('next', i+1)):
-        if 0 <= k < len(order):
-            v.update({key+'url': page.up+order[k].url, key+'title': order[k].label})
+    for key,other in neighbours(page, pages):
+        v.update({key+'url': page.up+other.url, key+'title': other.label})
     description = re.sub(r"(?<=\w)'", '’', page.description)
     v['lead'] = re.sub('`(.+?)`', r'<code>\1</code>', html.escape(description))
     args = ['--standalone', f'--template={HERE/"page.html"}', f'--lua-filter={HERE/"filter.lua"}',

@@ -144,6 +144,13 @@ def test_what_scrolls_fades_until_its_end_is_seen(visit):
         assert not page.evaluate("window.wide.classList.contains('more')")
 
 
+def test_a_hundred_characters_of_code_fit_on_a_laptop(visit):
+    with visit('quality.html', width=1300) as page:
+        wide = page.eval_on_selector_all('main > div.sourceCode pre', """all => all.filter(
+            p => p.scrollWidth > p.clientWidth+1).map(p => p.innerText)""")
+        assert page.locator('main > div.sourceCode pre').count() > 50 and not wide, wide
+
+
 def test_contents_slide_in_on_a_phone(visit):
     with visit('core.html', width=390) as page:
         link = page.locator('.side a[href="data.html"]')
@@ -169,6 +176,43 @@ def test_dark_is_the_system_s_until_chosen_and_then_remembered(visit):
         assert brightness(page) > 600
         page.reload()
         assert brightness(page) > 600
+
+
+FAINT = """() => {
+  const pen = document.createElement('canvas').getContext('2d', {willReadFrequently: true})
+  const rgba = color => { // as a number for each channel, whatever way it is written in
+    pen.clearRect(0, 0, 1, 1)
+    pen.fillStyle = color
+    pen.fillRect(0, 0, 1, 1)
+    return [...pen.getImageData(0, 0, 1, 1).data] }
+  const over = (top, below) => [0, 1, 2].map(
+    i => top[i]*top[3]/255 + below[i]*(1-top[3]/255))
+  const light = c => [.2126, .7152, .0722].reduce((sum, w, i) => {
+    const v = c[i]/255
+    return sum + w*(v <= .04045 ? v/12.92 : ((v+.055)/1.055)**2.4) }, 0)
+  const ground = e => {
+    const own = rgba(getComputedStyle(e).backgroundColor)
+    return own[3] > 250 || !e.parentElement ? own : over(own, ground(e.parentElement)) }
+  const found = []
+  for (const e of document.querySelectorAll('body *')) {
+    const words = [...e.childNodes].filter(n => n.nodeType == 3 && n.data.trim())
+    if (!words.length || !e.offsetParent || e.closest('svg, math, script')) continue
+    const below = ground(e)
+    const [a, b] = [light(over(rgba(getComputedStyle(e).color), below)), light(below)]
+    const contrast = (Math.max(a, b)+.05)/(Math.min(a, b)+.05)
+    if (contrast < 4.5) found.push(`${contrast.toFixed(2)} ${words[0].data.trim()}`)
+  }
+  return found }"""
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_words_stand_out_from_their_ground(visit, scheme):
+    "4.5 to 1, as WCAG asks for (level AA): text, code, tables, API boxes, folded solutions"
+    with visit('losses.html', scheme=scheme) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert not page.evaluate(FAINT)
+        page.evaluate("document.body.style.color = '#777'")
+        assert page.evaluate(FAINT), 'the measure finds faint words'
 
 
 def test_heading_links_and_contents_of_the_page(visit):

@@ -1,5 +1,5 @@
 "The committed pages keep the house style, and their outputs come from one run on real FER-2013"
-import json, re
+import base64, json, re
 from pathlib import Path
 import pytest
 
@@ -63,3 +63,29 @@ def test_outputs_are_of_one_run(nb):
         if re.search(r'\bload_fer\(\)', text(c)) and not exported:
             on_real = 'Faces(FER-2013' in ''.join(printed([c]))
             assert on_real, f"{where} did not run on real FER-2013. {again}"
+
+
+@pytest.mark.parametrize('nb', NOTEBOOKS[:19], ids=lambda nb: nb.stem)
+def test_two_or_three_exercises_end_a_chapter(nb):
+    "Prediction first; each solution is a folded cell, which nbdev_test runs as any other"
+    sources = [text(c) for c in json.loads(nb.read_text())['cells']]
+    begins = [i for i,s in enumerate(sources) if re.search('^## Exercises$', s, re.M)]
+    assert len(begins) == 1, f"{nb.name}: {len(begins)} headings 'Exercises'"
+    after = sources[begins[0]:]
+    folded = r'#\| code-fold: true\n#\| code-summary: "?(Solution[^"\n]*)'
+    titles = [m and m[1] for m in (re.match(folded, s) for s in after)]
+    n = sum(bool(t) and t != before for before,t in zip(titles, titles[1:]))
+    assert 2 <= n <= 3, f"{nb.name}: {n} folded solutions, of one cell or more"
+    assert re.search('first predict', '\n'.join(after), re.I), nb.name
+
+
+@pytest.mark.parametrize('nb', sorted(NBS.rglob('*.ipynb')), ids=lambda nb: nb.stem)
+def test_figures_are_sharp(nb):
+    "matplotlib's figures have twice the pixels of the width at which they are shown"
+    for c in json.loads(nb.read_text())['cells']:
+        for o in c.get('outputs', []):
+            if '<Figure' not in ''.join(printed([dict(outputs=[o])])): continue
+            png = base64.b64decode(''.join(o['data']['image/png']))
+            shown = o['metadata'].get('image/png', {}).get('width', 10**6)
+            wide = int.from_bytes(png[16:20], 'big')
+            assert wide >= 1.9*shown, f"{nb.name}: cell {c['id']}: make outputs only={nb.stem}"
