@@ -635,25 +635,38 @@ def test_photo_to_emoji(visit, server):
             assert img.evaluate('i => i.complete && i.naturalWidth') > 50
 
 
-GIVE = """([data, kind]) => {
+DROP = """data => {
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), given = new DataTransfer()
   given.items.add(new File([bytes], 'given.jpg', {type: 'image/jpeg'}))
-  const options = {bubbles: true, cancelable: true, dataTransfer: given}
-  document.querySelector('#photo button.upload-container').dispatchEvent(new DragEvent('drop', options))
+  const event = new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: given})
+  document.querySelector('#photo button.upload-container').dispatchEvent(event)
+}"""
+COPY = """async data => {
+  const photo = await (await fetch('data:image/png;base64,'+data)).blob()
+  await navigator.clipboard.write([new ClipboardItem({'image/png': photo})])
 }"""
 
 
-def test_a_photo_is_dropped_or_taken(visit, server):
-    "Dropped on the page; then taken with the camera"
+def test_a_photo_is_dropped_taken_and_pasted(visit, server):
+    data, png = HOPPER.read_bytes(), encoded(Image.open(HOPPER))
     with visit(server) as page:
         page.wait_for_selector('#photo button.upload-container')
         page.wait_for_timeout(2000) # gradio draws its page twice
-        page.evaluate(GIVE, [base64.b64encode(HOPPER.read_bytes()).decode(), 'drop'])
+        page.evaluate(DROP, base64.b64encode(data).decode())
         page.wait_for_selector('#answer .fer-smiley')
-        page.locator('#photo button[aria-label="Clear"], #photo button[aria-label="Remove Image"]').click()
-        page.locator('#photo button[aria-label*="ebcam"]').click()
-        page.get_by_text('Click to Access Webcam').click()
-        page.locator('#photo button[aria-label*="apture"]').click()
+        page.click('#photo [aria-label="Remove Image"]')
+        page.wait_for_selector('#answer .fer-smiley', state='detached')
+        page.click('#photo [aria-label="Capture from camera"]')
+        page.locator('#photo').get_by_text('Click to Access Webcam').click()
+        page.wait_for_selector('#photo [aria-label="capture photo"]')
+        page.wait_for_timeout(1000) # the camera's first picture
+        page.click('#photo [aria-label="capture photo"]')
+        page.wait_for_selector('#answer .fer-smiley')
+        page.click('#photo [aria-label="Remove Image"]')
+        page.wait_for_selector('#answer .fer-smiley', state='detached')
+        page.context.grant_permissions(['camera', 'clipboard-read', 'clipboard-write'])
+        page.evaluate(COPY, base64.b64encode(png).decode())
+        page.click('#photo [aria-label="Paste from clipboard"]')
         page.wait_for_selector('#answer .fer-smiley')
 
 
