@@ -4,8 +4,8 @@
     python benchmarks/predict_speed.py --json F   and the same figures in file F
     python benchmarks/predict_speed.py --rows 1000000   only the memory that so many faces take
 
-One thread and one core everywhere; medians. The networks are untrained where PyTorch is timed: weights do not
-change the work.
+One thread and one core everywhere; medians. The networks are untrained where PyTorch is timed:
+weights do not change the work.
 """
 import argparse, json, os, platform, resource, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -49,8 +49,8 @@ def memory_of(rows):
     before, start = peak(), time.perf_counter()
     answers = pred.predict_proba(np.broadcast_to(face, (rows, 48, 48)))
     seconds = time.perf_counter()-start
-    print(f"{rows:,} faces in {seconds:.0f} s: {before:.0f} MB before, {peak()-before:.0f} MB more at "
-          f"the most, {answers.nbytes/1e6:.0f} MB of them answers")
+    print(f"{rows:,} faces in {seconds:.0f} s: {before:.0f} MB before, at the most "
+          f"{peak()-before:.0f} MB more, of which {answers.nbytes/1e6:.0f} MB are answers")
 
 
 def networks():

@@ -375,13 +375,13 @@ def _video_html(frames, job:Path)->str:
 @patch
 def as_video(self:_Service, path, tell=None)->str: # `tell`: a function of frames done, all, seconds
     "The answer on a video for the page; its files are gone when it comes back"
-    from fer_nbdev.video import _Source, predict_video
+    from fer_nbdev.video import _check_size, _opened, predict_video
     with tempfile.TemporaryDirectory(prefix='job_', dir=_private_folder()) as job:
         job = Path(job)
         source = job/f'video{Path(path).suffix[:8]}'
         shutil.copy(path, source)
         try:
-            _Source(source)._check_size(_VIDEO_PIXELS)
+            _check_size(*_opened(source), _VIDEO_PIXELS)
             frames = predict_video(source, job/'faces.mp4', job/'faces.csv', model=self.pred,
                                    progress=tell, seconds=_VIDEO_SECONDS)
         except (ValueError,OSError) as e: raise ValueError(str(e).replace(f'{job}/', '')) from None

@@ -179,7 +179,8 @@ def _targets(photos, folder, overwrite):
     twice = [p for p,n in names.items() if list(names.values()).count(n)>1]
     if twice: raise ValueError(f"{' and '.join(twice)}: the same name in {folder}; rename one")
     try: Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise OSError(f"{folder}: no folder can be made there ({e.strerror})") from None
+    except OSError as e:
+        raise OSError(f"{folder}: no folder can be made there ({e.strerror})") from None
     return {p: _check_free(Path(folder)/n, overwrite) for p,n in names.items()}
 
 # %% ../nbs/22_cli.ipynb #9596b3a1

@@ -181,6 +181,16 @@ def _opened(source)->tuple: # (capture, name for errors)
     if source<0: raise ValueError(f"source: {source}, expected a camera's number, 0 or above")
     return cv2.VideoCapture(int(source)), f"camera {source}"
 
+# %% ../nbs/19_video.ipynb #cddced50
+_MAX_FRAME = 36_000_000 # Pixels; 8K video has 33 million
+
+def _check_size(capture, name:str, most:int=_MAX_FRAME):
+    "Refuse frames that would fill the memory, before one is decoded"
+    w,h = (int(capture.get(k)) for k in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if w*h>most:
+        raise ValueError(f"{name}: frames of {w}x{h}, more than {most/1e6:.0f} million pixels; "
+                         "make them smaller: ffmpeg -i video -vf scale=1280:-2 small.mp4")
+
 # %% ../nbs/19_video.ipynb #bdbe9d0f
 def _shown_at(t:float, last:float, fps:float)->float:
     "The time of a frame that should be `t` seconds, after one at `last`"
@@ -198,21 +208,10 @@ class _Source:
         self.promised = 0. if self.is_camera else max(0, count)/max(told, .1) # in seconds
         self.total = round(self.promised*self.fps)
         self.time,self.offset = 0.,None
-        self._check_size()
+        _check_size(self.capture, self.name)
         self.first = self._next()
         if self.first is None: raise ValueError(self._nothing())
         self.size = self.first.shape[1::-1]
-
-# %% ../nbs/19_video.ipynb #cddced50
-_MAX_FRAME = 36_000_000 # Pixels; 8K video has 33 million
-
-@patch
-def _check_size(self:_Source, most:int=_MAX_FRAME):
-    "Refuse frames that would fill the memory, before one is decoded"
-    w,h = (int(self.capture.get(k)) for k in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    if w*h>most:
-        raise ValueError(f"{self.name}: frames of {w}x{h}, more than {most/1e6:.0f} million "
-                         "pixels; make them smaller: ffmpeg -i video -vf scale=1280:-2 small.mp4")
 
 # %% ../nbs/19_video.ipynb #8b94a453
 @patch

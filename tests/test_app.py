@@ -118,7 +118,7 @@ REFUSED = { # what is sent, status, what the answer says
     'postscript': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 400, 'not a picture'),
     'heic': (b'\0\0\0\x18ftypheic'+b'\0'*99, 400, 'a HEIC picture, which needs a plug-in'),
     'a pickle': (pickle.dumps(dict(a=1)), 400, 'not a picture'),
-    '32 bits a pixel': (encoded(np.full((60, 80), 70_000, np.int32), 'tiff'), 400, '32 bits a pixel'),
+    '32 bits a pixel': (encoded(np.full((60, 80), 70_000, np.int32), 'tiff'), 400, '32 bits'),
     'cut short': (HOPPER.read_bytes()[:9000], 400, 'damaged or cut short'),
     'a large file': (b'\xff\xd8'+b'\0'*2_100_000, 413, 'more than 2 MB'),
     'many pixels in a small file': (PIXELS, 400, 'more than 20 million pixels'),
@@ -126,14 +126,14 @@ REFUSED = { # what is sent, status, what the answer says
 }
 
 
+GREYS = [Image.new('L', (400, 400), i) for i in range(30)]
 ACCEPTED = { # the answer is documented: what was found, or nothing
     'one pixel': encoded(np.zeros((1, 1), np.uint8)),
     'one column': encoded(np.zeros((3000, 1), np.uint8)),
     '16 bits': encoded(np.full((60, 80), 40_000, np.uint16)),
     'CMYK': encoded(Image.new('CMYK', (80, 60)), 'jpeg'),
     'a palette': encoded(Image.new('P', (80, 60)), 'gif'),
-    'a gif of 30 pictures': encoded(Image.new('L', (400, 400)), 'gif', save_all=True,
-                                    append_images=[Image.new('L', (400, 400), i) for i in range(30)]),
+    'a gif of 31 pictures': encoded(GREYS[0], 'gif', save_all=True, append_images=GREYS),
 }
 
 

@@ -1,5 +1,5 @@
-"""One table: each bad input that a person may bring to camera, video, web page, demo page, commands and
-batch, and the tests that try it. An entry whose test or case is gone fails"""
+"""One table: each bad input that a person may bring to camera, video, web page, demo page, commands
+and batch, and the tests that try it. An entry whose test or case is gone fails"""
 import ast
 from functools import cache
 from pathlib import Path
@@ -11,8 +11,9 @@ TABLE = { # what somebody brings: file, test, and (where it is one of several) t
     'missing': ['cli bad_photos missing.jpg', 'video test_bad_source missing',
                 'batch test_from_a_web_server_and_a_list'],
     'unreadable': ['bad_input_predict test_what_we_may_not_read', 'video test_no_permission'],
-    'empty': ['cli bad_photos empty.jpg', 'app test_bad_upload nothing', 'demo test_bad_photos empty.png',
-              'video test_bad_source empty', 'batch test_each_picture_is_there empty'],
+    'empty': ['cli bad_photos empty.jpg', 'app test_bad_upload nothing',
+              'demo test_bad_photos empty.png', 'video test_bad_source empty',
+              'batch test_each_picture_is_there empty'],
     'truncated': ['cli bad_photos cut.png', 'app test_bad_upload cut short',
                   'demo test_bad_photos cut.png', 'batch test_each_picture_is_there cut'],
     'text named .jpg': ['cli bad_photos text.jpg', 'app test_bad_upload a text',
@@ -24,10 +25,11 @@ TABLE = { # what somebody brings: file, test, and (where it is one of several) t
     'CMYK': ['cli bad_photos cmyk.tiff', 'app test_strange_pictures_have_an_answer CMYK'],
     'palette': ['cli bad_photos palette.gif', 'app test_strange_pictures_have_an_answer a palette'],
     '16-bit': ['cli bad_photos deep.png', 'app test_strange_pictures_have_an_answer 16 bits'],
-    'HEIC without its plug-in': ['bad_input_predict test_bad_file HEIC', 'cli bad_photos iphone.jpg',
-                                 'app test_bad_upload heic', 'demo test_bad_photos iphone.jpg'],
-    'no face': ['cli test_nothing_found_ends_with_1', 'app test_no_face', 'demo test_bad_photos grey.png',
-                'video test_a_video_without_a_face', 'batch test_each_picture_is_there'],
+    'HEIC without its plug-in': ['bad_input_predict test_bad_file HEIC', 'app test_bad_upload heic',
+                                 'cli bad_photos iphone.jpg', 'demo test_bad_photos iphone.jpg'],
+    'no face': ['cli test_nothing_found_ends_with_1', 'app test_no_face',
+                'demo test_bad_photos grey.png', 'video test_a_video_without_a_face',
+                'batch test_each_picture_is_there'],
     'a hundred faces': ['predict test_a_hundred_faces', 'app test_a_hundred_faces'],
     # Video and camera
     'video without a frame': ['video test_bad_source cut after the header',
@@ -49,13 +51,14 @@ TABLE = { # what somebody brings: file, test, and (where it is one of several) t
                       'cli test_pictures_are_written_and_not_replaced',
                       'cli test_convert_keeps_the_faces', 'batch test_another_run_is_refused'],
     # Networks
-    'unknown model': ['cli test_misuse_is_one_line_and_2 unknown model', 'app test_bad_arguments smal',
-                      'bad_input_predict test_unknown_name'],
+    'unknown model': ['cli test_misuse_is_one_line_and_2 unknown model',
+                      'app test_bad_arguments smal', 'bad_input_predict test_unknown_name'],
     'another class count': ['bad_input_predict test_network_that_does_not_fit_its_class_names'],
     'an ONNX with other inputs': ['cli test_misuse_is_one_line_and_2 other inputs'],
     'a pickle named .onnx': ['cli test_misuse_is_one_line_and_2 a pickle named .onnx'],
     # The web page
-    'upload over the limit': ['app test_bad_upload a large file', 'app test_bad_upload_by_gradio_client',
+    'upload over the limit': ['app test_bad_upload a large file',
+                              'app test_bad_upload_by_gradio_client',
                               'app test_a_bad_video_is_one_sentence large.mp4',
                               'app test_a_bad_video_is_one_sentence frames.avi'],
     'upload of the wrong type': ['app test_bad_upload html', 'app test_bad_upload svg',
@@ -83,7 +86,7 @@ TABLE = { # what somebody brings: file, test, and (where it is one of several) t
 
 @cache
 def functions(file):
-    "The functions of a file of tests with their decorators, and the tables that these name: as text"
+    "Name -> text of each function in a file of tests, with its decorators and the tables it names"
     text = (HERE/f'test_{file}.py').read_text(encoding='utf-8')
     tables = {n.targets[0].id: ast.get_source_segment(text, n) for n in ast.parse(text).body
               if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)}

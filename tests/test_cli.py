@@ -176,7 +176,7 @@ MISUSE = { # arguments of fer_predict -> what the error says
     'a pickle named .onnx': (['--model', 'pickle.onnx', 'hopper.jpg'], 'not an ONNX file'),
     'other inputs': (['--model', 'yunet.onnx', 'hopper.jpg'], 'expected image tensor'),
     'an address': (['https://a.org/b.jpg', '--json'], 'an address, expected one picture'),
-    'a file as the folder': (['--out', 'grey.png', 'hopper.jpg'], 'grey.png: no folder can be made'),
+    'a file as the folder': (['--out', 'grey.png', 'hopper.jpg'], 'grey.png: no folder can be'),
     'same names': (['--out', 'o', 'hopper.jpg', 'a/hopper.jpg'], 'the same name'),
 }
 

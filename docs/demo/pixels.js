@@ -51,7 +51,8 @@ export async function readPhoto(blob, name) {
   const asIs = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }
   try { if (size) return await createImageBitmap(blob, asIs) } catch { /* the sentence below */ }
   const head = await blob.slice(4, 12).text() // iPhones keep photos as HEIC
-  const why = /^ftyp(hei|hev|mif|msf)/.test(head) ? 'is a HEIC picture, which this browser cannot read'
+  const why = /^ftyp(hei|hev|mif|msf)/.test(head)
+    ? 'is a HEIC picture, which this browser cannot read'
     : 'is not a picture that this browser can read'
   throw Error(`${name} ${why}. Choose a .jpg, .png or .webp file.`)
 }
