@@ -22,7 +22,7 @@ import numpy as np
 from fastcore.basics import patch
 from PIL import Image
 from .core import COLORS, EMOTIONS, FIVE, require, _printable
-from .detect import crop_face, read_photo
+from .detect import _is_heic, crop_face, read_photo
 from .drawing import draw_emoji
 from .predict import _cores, draw_predictions, list_predictors, load_predictor
 
@@ -48,7 +48,9 @@ def _upload_problem(data:bytes, limits:_Limits)->str: # '' where there is none
         with Image.open(io.BytesIO(data), formats=_KINDS) as im: size = im.size
     except Image.DecompressionBombError: size = (np.inf,1)
     except (OSError,ValueError,SyntaxError,EOFError):
-        return "not a picture that this page reads; expected jpg, png, webp or gif"
+        kinds = "expected jpg, png, webp or gif"
+        if _is_heic(data): return f"a HEIC picture, which needs a plug-in; {kinds}"
+        return f"not a picture that this page reads; {kinds}"
     if size[0]*size[1]<=limits.megapixels*1e6: return ''
     return f"more than {limits.megapixels:g} million pixels; scale it down"
 
@@ -204,7 +206,7 @@ def _photo_html(photo:np.ndarray, predictions, group:str='f')->str:
             f'<legend>Face</legend>{choices}</fieldset>{panels}</div>')
 
 # %% ../nbs/20_app.ipynb #6dd8397c
-_WAITING = 64 # Requests that may wait for a thread
+_WAITING,_HELD = 64,400e6 # Requests that may wait for a thread; bytes of all uploads together
 
 class _Service:
     "A predictor with limits, asked by many visitors at once"
@@ -212,17 +214,19 @@ class _Service:
         for name,value in (('megabytes', megabytes), ('megapixels', megapixels)):
             if not value>0: raise ValueError(f"{name}: {value!r}, expected a number above 0")
         self.pred = load_predictor(model)
-        self.limits,self.waiting = _Limits(megabytes, megapixels),0
+        self.limits,self.waiting,self.held = _Limits(megabytes, megapixels),0,0
         self.threads = ThreadPoolExecutor(min(4, _cores()), 'fer_app')
         self.has_maps = 'cam' in [o.name for o in self.pred._sess.get_outputs()]
 
 # %% ../nbs/20_app.ipynb #348823c0
-class _Busy(Exception): "Too many requests wait"
+class _Busy(Exception):
+    "Too many requests wait, or what they sent is too much"
+    def __init__(self): super().__init__("busy; try again in a few seconds")
 
 @patch
 async def run(self:_Service, f, *args):
     "What `f(*args)` gives, computed in one of the threads"
-    if self.waiting>=_WAITING: raise _Busy("busy; try again in a few seconds")
+    if self.waiting>=_WAITING: raise _Busy
     self.waiting += 1
     try: return await asyncio.get_running_loop().run_in_executor(self.threads, f, *args)
     finally: self.waiting -= 1
@@ -312,7 +316,8 @@ def _photo_tab(gr, service:_Service):
 async def show_frame(self:_Service, frame):
     "For the tab Live; a frame that comes while all threads are busy is left out"
     if frame is None: return None
-    return await self.run(self.as_frame, frame)
+    try: return await self.run(self.as_frame, frame)
+    except _Busy: return _gradio().skip() # the frame before stays
 
 # %% ../nbs/20_app.ipynb #8eae15f3
 def _live_tab(gr, service:_Service):
@@ -335,6 +340,7 @@ _CAMERA = ("The camera opens when you click. Its frames go to the machine that s
 
 # %% ../nbs/20_app.ipynb #13577311
 _VIDEO_SECONDS = 120 # Of a longer video the beginning is answered
+_VIDEO_PIXELS = 9_000_000 # Of one frame; 4K video has 8.8 million
 
 def _file_url(path:Path, kind:str)->str:
     "A file as a URL that holds it"
@@ -369,13 +375,15 @@ def _video_html(frames, job:Path)->str:
 @patch
 def as_video(self:_Service, path, tell=None)->str: # `tell`: a function of frames done, all, seconds
     "The answer on a video for the page; its files are gone when it comes back"
-    from fer_nbdev.video import predict_video
+    from fer_nbdev.video import _check_size, _opened, predict_video
     with tempfile.TemporaryDirectory(prefix='job_', dir=_private_folder()) as job:
         job = Path(job)
         source = job/f'video{Path(path).suffix[:8]}'
         shutil.copy(path, source)
-        try: frames = predict_video(source, job/'faces.mp4', job/'faces.csv', model=self.pred,
-                                    progress=tell, seconds=_VIDEO_SECONDS)
+        try:
+            _check_size(*_opened(source), _VIDEO_PIXELS)
+            frames = predict_video(source, job/'faces.mp4', job/'faces.csv', model=self.pred,
+                                   progress=tell, seconds=_VIDEO_SECONDS)
         except (ValueError,OSError) as e: raise ValueError(str(e).replace(f'{job}/', '')) from None
         return _video_html(frames, job)
 
@@ -427,15 +435,30 @@ def _build(service:_Service, feedback:bool=False):
 _NOT_KEPT = "Pictures are not kept. An expression is not a feeling: the network names what it sees."
 
 # %% ../nbs/20_app.ipynb #eaac6a59
-async def _body(request, megabytes:float)->bytes:
-    "What was posted, read until it is too much"
+async def _body(request, megabytes:float, count=lambda n: None)->bytes:
+    "What was posted, read until it is too much; `count` is told of the bytes that come"
     from starlette.exceptions import HTTPException
     parts,size = [],0
     async for part in request.stream():
+        count(len(part))
         size += len(part)
         if size>megabytes*1e6: raise HTTPException(413, f"photo: more than {megabytes:g} MB")
         parts.append(part)
     return b''.join(parts)
+
+# %% ../nbs/20_app.ipynb #4eda49b7
+@patch
+@asynccontextmanager
+async def upload(self:_Service, request): # -> bytes
+    "What was posted; a `_Busy` where all uploads together are too much"
+    mine = 0
+    def count(n):
+        nonlocal mine
+        if self.held+n>_HELD: raise _Busy
+        mine += n
+        self.held += n
+    try: yield await _body(request, self.limits.megabytes, count)
+    finally: self.held -= mine
 
 # %% ../nbs/20_app.ipynb #825f54d7
 def _failure(status:int, said:str):
@@ -451,8 +474,8 @@ async def post_photo(self:_Service, request):
     if request.headers.get('content-type','').startswith('multipart/'):
         return _failure(415, "a form; send the photo's bytes: curl --data-binary @photo.jpg")
     try:
-        data = await _body(request, self.limits.megabytes)
-        return JSONResponse(await self.run(self.as_json, data))
+        async with self.upload(request) as data:
+            return JSONResponse(await self.run(self.as_json, data))
     except HTTPException as e: return _failure(e.status_code, e.detail)
     except ValueError as e: return _failure(400, str(e))
     except _Busy as e: return _failure(503, str(e))
@@ -713,8 +736,9 @@ async def post_picture(self:_Feedback, request):
     from starlette.responses import JSONResponse
     self.question(request)
     if not self.five: raise _no_page()
-    data = await _body(request, self.service.limits.megabytes)
-    try: return JSONResponse(await self.service.run(self.propose, data))
+    try:
+        async with self.service.upload(request) as data:
+            return JSONResponse(await self.service.run(self.propose, data))
     except (ValueError,_Busy) as e: return _failure(400, str(e))
 
 # %% ../nbs/20_app.ipynb #b7f23f3b
@@ -909,11 +933,19 @@ def _url(sock)->str:
     host,port = sock.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
+def _is_news(record)->bool: # `record`: of the module logging
+    "More than a visitor who went away, or a request that the server's end cut off?"
+    from starlette.requests import ClientDisconnect
+    kind = record.exc_info and record.exc_info[0]
+    return not (kind and issubclass(kind, (asyncio.CancelledError, ClientDisconnect)))
+
 def _server(web):
     "Uvicorn, quiet, and not believing who a request says it comes from"
-    import uvicorn
-    return uvicorn.Server(uvicorn.Config(web, log_level='warning', proxy_headers=False,
-                                         server_header=False, timeout_graceful_shutdown=3))
+    import logging, uvicorn
+    how = uvicorn.Config(web, log_level='warning', proxy_headers=False, server_header=False,
+                         timeout_graceful_shutdown=3)
+    logging.getLogger('uvicorn.error').addFilter(_is_news)
+    return uvicorn.Server(how)
 
 # %% ../nbs/20_app.ipynb #2c3f42ac
 @contextmanager
@@ -1006,6 +1038,8 @@ def write_space(
     if model not in (None, *list_predictors()):
         raise ValueError(f"model: {model!r}, expected one of {list_predictors()}")
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: a file, expected a folder")
     there = [n for n in _SPACE if (folder/n).exists()]
     if there and not overwrite:
         raise FileExistsError(f"{folder/there[0]} exists; name another folder or use --overwrite")

@@ -15,7 +15,11 @@ import typer
 def _say(kind, what):
     "One line on standard error; `kind` is 'error' or 'note'"
     text = ' '.join(str(what).split()) or type(what).__name__
-    print(f"{kind}: {text}", file=sys.stderr, flush=True)
+    print(f"{kind}: {_visible(text)}", file=sys.stderr, flush=True)
+
+def _visible(text):
+    "`text` with control characters as codes: a file's name may hold commands for the terminal"
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 # %% ../nbs/22_cli.ipynb #34657ec7
 _ENDS = "Exit codes: 0 done, 1 nothing found, 2 misuse or bad input, 130 interrupted"
@@ -36,9 +40,9 @@ class _Program:
 def _told(e):
     "What an exception says to a reader: typer's has its own words, a full disk no place"
     if hasattr(e, 'format_message'): return e.format_message()
-    if isinstance(e, OSError) and e.errno and not e.filename:
-        return f"standard output: cannot be written ({e.strerror})"
-    return e
+    if not isinstance(e, OSError) or not e.errno or e.filename: return e
+    if e.strerror!=os.strerror(e.errno): return e.strerror # ours, in words of its own
+    return f"standard output: cannot be written ({e.strerror})"
 
 # %% ../nbs/22_cli.ipynb #2761a148
 def _exit_code(app, name):
@@ -148,7 +152,8 @@ def _show_faces(source, faces, as_json, several):
     if as_json: _print_json(dict(source=source, faces=[_plain_face(p) for p in faces]))
     elif not faces: _say('note', f"{source}: no face found")
     else:
-        for p in faces: print(f"{source}: {p}" if several else p, flush=True)
+        name = f"{_visible(source)}: " if several else ''
+        for p in faces: print(f"{name}{p}", flush=True)
 
 # %% ../nbs/22_cli.ipynb #866bee40
 def _each_photo(photos, work, as_json, debug):
@@ -173,7 +178,9 @@ def _targets(photos, folder, overwrite):
     names = {p: f"{Path(p).stem if p!='-' else 'photo'}.png" for p in photos}
     twice = [p for p,n in names.items() if list(names.values()).count(n)>1]
     if twice: raise ValueError(f"{' and '.join(twice)}: the same name in {folder}; rename one")
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    try: Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OSError(f"{folder}: no folder can be made there ({e.strerror})") from None
     return {p: _check_free(Path(folder)/n, overwrite) for p,n in names.items()}
 
 # %% ../nbs/22_cli.ipynb #9596b3a1
@@ -554,11 +561,17 @@ def _video_source(source, camera):
     return source if camera is None else camera
 
 # %% ../nbs/22_cli.ipynb #99bc584c
+def _check_figure(path, overwrite):
+    "Refuse a `path` at which no figure can be written"
+    path = _check_free(path, overwrite)
+    if path.suffix.lower() in ('.png','.svg','.pdf'): return path
+    raise ValueError(f"{path}: unknown ending '{path.suffix}', expected .png, .svg or .pdf")
+
 def _timeline(frames, path):
     "Write the figure of the probabilities over time"
     from fer_nbdev.video import plot_timeline
     data = io.BytesIO()
-    plot_timeline(frames).savefig(data, format=path.suffix[1:] or 'png')
+    plot_timeline(frames).savefig(data, format=path.suffix[1:])
     _write_file(path, data.getvalue())
 
 # %% ../nbs/22_cli.ipynb #906e6b95
@@ -599,7 +612,7 @@ def _video_file(
     overwrite:_Overwrite=False, as_json:_Json=False, debug:_Debug=False,
 ):
     "Follow the faces in a video or before a camera; Ctrl-C ends it and keeps the files"
-    timeline = _check_free(timeline, overwrite) if timeline else None
+    timeline = _check_figure(timeline, overwrite) if timeline else None
     wishes = dict(model=model, every=every, smooth=smooth, emoji=emoji, min_score=min_score,
                   seconds=seconds)
     frames = _watch(_video_source(source, camera), out, table, wishes, overwrite)
@@ -612,6 +625,8 @@ _serve = _Program('fer_serve')
 def _password(variable='FER_PASSWORD'):
     "The password of the owner's page, from the environment or typed in"
     if os.environ.get(variable): return os.environ[variable]
+    if not sys.stdin.isatty():
+        raise ValueError(f"--password: no terminal to type it into; set {variable} instead")
     return typer.prompt('Password for the owner', hide_input=True, err=True)
 
 # %% ../nbs/22_cli.ipynb #569e4d09

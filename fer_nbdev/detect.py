@@ -25,6 +25,7 @@ def _refusal(im:Image.Image)->str: # '' where there is none
     if im.width*im.height>_MAX_PIXELS:
         return (f"{im.width}x{im.height}, more than {_MAX_PIXELS/1e6:.0f} million pixels; "
                 "scale it down")
+    if im.format in ('EPS','WMF'): return "a drawing, expected pixels; save it as .png"
     if im.mode in ('I','F'): return "32 bits a pixel, expected 8 or 16; convert it first"
     return ''
 
@@ -49,20 +50,38 @@ def _size_problem(n:int)->str: # '' where there is none
     return ''
 
 # %% ../nbs/17_detect.ipynb #2cdf5d1d
-def _regular_file(path, what:str)->Path:
-    "`path`, if it is a file that can be read to its end"
+def _exists(path:Path)->bool:
+    "Is something there? An OSError that names it where nobody can know"
+    try: return path.exists()
+    except OSError as e: raise type(e)(f"{str(path)[:200]}: {e.strerror}") from None
+
+def _there(path, what:str)->Path:
+    "`path`, if it is a file that we may read and that has an end"
+    if '://' in os.fspath(path):
+        raise ValueError(f"{path}: an address, expected {what}; download it first")
     path = Path(path)
-    if not path.exists():
+    if not _exists(path):
         raise FileNotFoundError(f"{path}: no such file; looked for it from {Path.cwd()}")
     if path.is_dir(): raise IsADirectoryError(f"{path}: a folder, expected {what}")
     if not path.is_file():
         raise ValueError(f"{path}: a pipe, socket or device, expected {what}; "
                          "copy it to a file first")
+    if not os.access(path, os.R_OK): raise PermissionError(f"{path}: no permission to read it")
+    return path
+
+# %% ../nbs/17_detect.ipynb #e7e02acc
+def _regular_file(path, what:str)->Path:
+    "`path`, if it is a file of a size that we read"
+    path = _there(path, what)
     problem = _size_problem(path.stat().st_size)
     if problem: raise ValueError(f"{path}: {problem}")
     return path
 
 # %% ../nbs/17_detect.ipynb #6b14448e
+def _is_heic(head:bytes)->bool: # `head`: at least the first 12 bytes of a file
+    brands = b'heic',b'heix',b'heim',b'heis',b'hevc',b'hevx',b'mif1',b'msf1'
+    return head[4:8]==b'ftyp' and head[8:12] in brands
+
 def _unknown_kind(
     source, # Path or open binary file
 )->str:
@@ -71,7 +90,7 @@ def _unknown_kind(
     with open(source, 'rb') if is_path else nullcontext(source) as f:
         f.seek(0)
         head = f.read(12)
-    if head[4:8]==b'ftyp' and head[8:12] in (b'heic',b'heix',b'heim',b'hevc',b'mif1',b'msf1'):
+    if _is_heic(head):
         return ("a HEIC picture; save it as .jpg, or: pip install pillow-heif, then "
                 "import pillow_heif; pillow_heif.register_heif_opener()")
     return "not a picture that Pillow can read; expected .jpg, .png, .webp or the like"

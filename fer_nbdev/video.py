@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from fastcore.basics import patch
 from .core import COLORS, suggest
-from .detect import FaceBox, _look, _scaled, crop_face
+from .detect import FaceBox, _look, _scaled, _there, crop_face
 from .predict import _PLACES, Predictor, draw_predictions, load_predictor
 
 # %% ../nbs/19_video.ipynb #8f552193
@@ -164,13 +164,7 @@ def _quiet():
 # %% ../nbs/19_video.ipynb #d5efa84f
 def _video_file(source)->str: # Its absolute path
     "`source`, if it is a file that may be a video"
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; looked for it from {Path.cwd()}")
-    if path.is_dir(): raise IsADirectoryError(f"{path}: a folder, expected one video")
-    if not path.is_file():
-        raise ValueError(f"{path}: a pipe, socket or device, expected a video; "
-                         "a camera is named by its number, as 0")
+    path = _there(source, 'one video (a camera is named by its number, as 0)')
     with open(path, 'rb') as f: head = f.read(16)
     if not head: raise ValueError(f"{path}: empty (0 bytes); copy it again")
     if head.lstrip().startswith((b'#EXTM3U', b'ffconcat')):
@@ -187,6 +181,16 @@ def _opened(source)->tuple: # (capture, name for errors)
     if source<0: raise ValueError(f"source: {source}, expected a camera's number, 0 or above")
     return cv2.VideoCapture(int(source)), f"camera {source}"
 
+# %% ../nbs/19_video.ipynb #cddced50
+_MAX_FRAME = 36_000_000 # Pixels; 8K video has 33 million
+
+def _check_size(capture, name:str, most:int=_MAX_FRAME):
+    "Refuse frames that would fill the memory, before one is decoded"
+    w,h = (int(capture.get(k)) for k in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if w*h>most:
+        raise ValueError(f"{name}: frames of {w}x{h}, more than {most/1e6:.0f} million pixels; "
+                         "make them smaller: ffmpeg -i video -vf scale=1280:-2 small.mp4")
+
 # %% ../nbs/19_video.ipynb #bdbe9d0f
 def _shown_at(t:float, last:float, fps:float)->float:
     "The time of a frame that should be `t` seconds, after one at `last`"
@@ -199,11 +203,12 @@ class _Source:
         with _quiet(): self.capture,self.name = _opened(source)
         self.is_camera,self.note = not isinstance(source, (str, os.PathLike)),''
         self.path = None if self.is_camera else Path(source)
-        fps = self.capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 1<=fps<=240 else 25.
-        count = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.total = 0 if self.is_camera else max(0, int(count))
+        told,count = (self.capture.get(k) for k in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
+        self.fps = told if .1<=told<=240 else 25.
+        self.promised = 0. if self.is_camera else max(0, count)/max(told, .1) # in seconds
+        self.total = round(self.promised*self.fps)
         self.time,self.offset = 0.,None
+        _check_size(self.capture, self.name)
         self.first = self._next()
         if self.first is None: raise ValueError(self._nothing())
         self.size = self.first.shape[1::-1]
@@ -232,10 +237,10 @@ def _nothing(self:_Source)->str:
 @patch
 def _end(self:_Source)->str: # '' at the end of a whole file
     "What to say when no more frames come"
-    end,promised = self.time+1/self.fps,self.total/self.fps
+    end = self.time+1/self.fps
     if self.is_camera: return f"{self.name}: no more pictures after {end:.1f} s"
-    if end>=.9*promised-1/self.fps: return ''
-    return f"{self.name}: ends after {end:.1f} of {promised:.1f} s; cut short or damaged"
+    if end>=.9*self.promised-1/self.fps: return ''
+    return f"{self.name}: ends after {end:.1f} of {self.promised:.1f} s; cut short or damaged"
 
 # %% ../nbs/19_video.ipynb #99a5c22c
 @patch
@@ -332,8 +337,9 @@ def _ffmpeg(*args)->str: # '' or its last words
 def _to_h264(self:_Writer, sound=None)->str: # '' or why there is no H.264
     "`.part.mkv` becomes the file that was asked for"
     if not shutil.which('ffmpeg'): return 'ffmpeg is not installed'
-    done = self.out.with_name(f'{self.out.stem}.h264{self.out.suffix}')
-    inputs = ['-i',self.part]+(['-t',self.written/self.fps,'-i',sound] if sound else [])
+    done = self.out.with_name(f'{self.out.stem}.{os.getpid()}{self.out.suffix}').absolute()
+    inputs = ['-i',self.part.absolute()] # a name such as concat:a.mp4 is a command to FFmpeg
+    if sound: inputs += ['-t', self.written/self.fps, '-i', Path(sound).absolute()]
     video = ['-map','0:v','-c:v','libx264','-preset','veryfast','-crf','20','-pix_fmt','yuv420p']
     for codec in ('copy','aac'):
         tracks = ['-map','1:a?','-c:a',codec] if sound else []
@@ -418,10 +424,15 @@ def _table_of(rows, times, end:float, classes):
 # %% ../nbs/19_video.ipynb #b6c014b0
 def _save(table, path):
     "Write the table as its suffix says, whole or not at all"
-    part = path.with_name(path.name+'.part')
-    if path.suffix.lower()=='.csv': table.to_csv(part, index=False)
-    else: table.to_parquet(part, index=False)
-    os.replace(part, path)
+    part,as_text = path.with_name(path.name+'.part'),path.suffix.lower()=='.csv'
+    try:
+        if as_text: table.to_csv(part, index=False)
+        else: table.to_parquet(part, index=False)
+        os.replace(part, path)
+    except OSError as e:
+        if not as_text: part.unlink(missing_ok=True) # half a parquet file is of no use
+        kept = f"; what there was room for is in {part}" if as_text else ''
+        raise OSError(f"{path}: not written ({e.strerror or e}){kept}") from None
 
 # %% ../nbs/19_video.ipynb #f169febf
 def _table_file(path, overwrite:bool)->Path:
@@ -522,9 +533,11 @@ def predict_video(
     writer = _Writer(out, video.fps, video.size, overwrite, video.path) if out else None
     with _stop_on_signal() as stop:
         frames,problem = _watched(video, watcher, writer, emoji, seconds, progress, stop)
-        if table: _save(frames, table)
+        try:
+            if table: _save(frames, table)
+        except OSError as e: problem = problem or e
+        if writer and writer.video.isOpened(): _finish(frames, writer, video.path)
         if problem: raise problem
-        if writer: _finish(frames, writer, video.path)
     _say(frames.attrs['note'])
     return frames
 

@@ -1,7 +1,10 @@
 """The web page as a process: its tabs in Chromium with a fake camera, the API by gradio_client
 and plain HTTP, feedback from visitor to dashboard, and what a stranger may send"""
+import base64
+import io
 import json
 import os
+import pickle
 import re
 import signal
 import socket
@@ -14,11 +17,13 @@ import urllib.request
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 import cv2
 import httpx
 import matplotlib.cbook as cbook
 import numpy as np
 import pytest
+from PIL import Image
 pytest.importorskip('gradio')
 from fer_nbdev import app as fer_app
 from fer_nbdev.app import build_app, serve, write_space
@@ -35,6 +40,12 @@ def files_in(folder): return [f for f in Path(folder).rglob('*') if f.is_file()]
 
 
 def jpg(im): return cv2.imencode('.jpg', im)[1].tobytes()
+
+
+def encoded(im, kind='png', **kw):
+    data = io.BytesIO()
+    (im if isinstance(im, Image.Image) else Image.fromarray(im)).save(data, kind, **kw)
+    return data.getvalue()
 
 
 @contextmanager
@@ -105,12 +116,37 @@ REFUSED = { # what is sent, status, what the answer says
     'html': (b'<script>alert(1)</script>', 400, 'not a picture'),
     'svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 400, 'not a picture'),
     'postscript': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 400, 'not a picture'),
-    'heic': (b'\0\0\0\x18ftypheic'+b'\0'*99, 400, 'not a picture'),
+    'heic': (b'\0\0\0\x18ftypheic'+b'\0'*99, 400, 'a HEIC picture, which needs a plug-in'),
+    'a pickle': (pickle.dumps(dict(a=1)), 400, 'not a picture'),
+    '32 bits a pixel': (encoded(np.full((60, 80), 70_000, np.int32), 'tiff'), 400, '32 bits'),
     'cut short': (HOPPER.read_bytes()[:9000], 400, 'damaged or cut short'),
     'a large file': (b'\xff\xd8'+b'\0'*2_100_000, 413, 'more than 2 MB'),
     'many pixels in a small file': (PIXELS, 400, 'more than 20 million pixels'),
     'very many pixels': (BOMB, 400, 'more than 20 million pixels'),
 }
+
+
+GREYS = [Image.new('L', (400, 400), i) for i in range(30)]
+ACCEPTED = { # the answer is documented: what was found, or nothing
+    'one pixel': encoded(np.zeros((1, 1), np.uint8)),
+    'one column': encoded(np.zeros((3000, 1), np.uint8)),
+    '16 bits': encoded(np.full((60, 80), 40_000, np.uint16)),
+    'CMYK': encoded(Image.new('CMYK', (80, 60)), 'jpeg'),
+    'a palette': encoded(Image.new('P', (80, 60)), 'gif'),
+    'a gif of 31 pictures': encoded(GREYS[0], 'gif', save_all=True, append_images=GREYS),
+}
+
+
+@pytest.mark.parametrize('case', ACCEPTED)
+def test_strange_pictures_have_an_answer(server, case):
+    status, said = ask(server+'api/predict', ACCEPTED[case])
+    assert status == 200 and json.loads(said)['faces'] == []
+
+
+def test_a_hundred_faces(server):
+    head = cv2.resize(cv2.imread(str(HOPPER))[60:400, 130:410], (80, 97))
+    status, said = ask(server+'api/predict', jpg(np.tile(head, (10, 10, 1))))
+    assert status == 200 and len(json.loads(said)['faces']) == 100
 
 
 @pytest.mark.parametrize('case', REFUSED)
@@ -135,6 +171,52 @@ def test_bad_upload_by_gradio_client(server, tmp_path):
 def test_a_form_is_told_how_to_send_a_photo(server):
     status, said = ask(server+'api/predict', b'--x', **{'Content-Type': 'multipart/form-data'})
     assert status == 415 and b'--data-binary' in said
+
+
+RAW = { # what a stranger may write into the connection, and how the answer begins
+    'no HTTP': (b'\0\1\2\3\r\n\r\n', b'HTTP/1.1 400'),
+    'a negative length': (b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n',
+                          b'HTTP/1.1 400'),
+    'a bad chunk': (b'POST /api/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n'
+                    b'zz\r\n', b'HTTP/1.1 400'),
+    'no name that UTF-8 knows': (b'GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n', b'HTTP/1.1 404'),
+}
+
+
+@pytest.mark.parametrize('case', RAW)
+def test_what_is_hardly_http(server, case):
+    data, begins = RAW[case]
+    with socket.create_connection(urlsplit(server)[1].split(':'), 60) as s:
+        s.sendall(data)
+        assert s.recv(999).startswith(begins)
+
+
+def test_who_goes_away_leaves_no_traceback(tmp_path):
+    "A visitor closes the browser in the middle of an upload; another waits when the server ends"
+    slow = 'a._Service.as_json = lambda self, data: time.sleep(9)'
+    with serving(tmp_path, slow) as (url, p):
+        head = b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n'
+        place = urlsplit(url)[1].split(':')
+        with socket.create_connection(place, 60) as s: s.sendall(head+b'ab')
+        with socket.create_connection(place, 60) as s:
+            s.sendall(head+b'abcde')
+            time.sleep(1)
+            p.send_signal(signal.SIGINT)
+            said = p.communicate(timeout=60)[0]
+    assert 'Traceback' not in said and 'Error' not in said, said
+
+
+def test_uploads_together_have_a_limit(tmp_path):
+    "Who sends more than there is room for is told to come again, and soon may"
+    with serving(tmp_path, 'a._HELD = 3e6', megabytes=2) as (url, _):
+        head = b'POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1900000\r\n\r\n'
+        with socket.create_connection(urlsplit(url)[1].split(':'), 60) as s:
+            s.sendall(head+bytes(1_800_000)) # and the rest is waited for
+            time.sleep(1)
+            status, said = ask(url+'api/predict', bytes(1_500_000))
+            assert status == 503 and b'busy; try again' in said
+        time.sleep(1)
+        assert ask(url+'api/predict', HOPPER.read_bytes())[0] == 200
 
 
 def test_an_address_of_another_server_is_not_fetched(server):
@@ -208,6 +290,30 @@ def test_the_library_reports_to_nobody(tmp_path):
     clean = {k: v for k,v in os.environ.items() if k != 'ORT_DISABLE_TELEMETRY'}
     subprocess.run([sys.executable, '-c', code], env={**clean, 'TMPDIR': str(tmp_path)}, check=True)
     assert not list(tmp_path.iterdir())
+
+
+OUTSIDE = """
+import socket
+connect = socket.socket.connect
+def spy(self, address):
+    if self.family!=socket.AF_UNIX and address[0] not in ('127.0.0.1', '::1', 'localhost'):
+        print('OUTSIDE', address, flush=True)
+        raise OSError('no network')
+    return connect(self, address)
+socket.socket.connect = socket.socket.connect_ex = spy
+ask = socket.getaddrinfo
+def asked(host, *args, **kwargs):
+    if host not in ('127.0.0.1', 'localhost', None): print('OUTSIDE', host, flush=True)
+    return ask(host, *args, **kwargs)
+socket.getaddrinfo = asked"""
+
+
+def test_the_server_reports_to_nobody(tmp_path):
+    "From its start to its end, with an answer in between, it asks for no other machine"
+    with serving(tmp_path, OUTSIDE) as (url, p):
+        assert ask(url)[0] == 200 and ask(url+'api/predict', HOPPER.read_bytes())[0] == 200
+        p.send_signal(signal.SIGINT)
+        assert 'OUTSIDE' not in p.said+p.communicate(timeout=60)[0]
 
 
 def test_port_taken():
@@ -477,7 +583,7 @@ def visit(need, camera):
     from playwright.sync_api import sync_playwright
 
     @contextmanager
-    def _visit(url, width=1200, scheme='light', clip=camera):
+    def _visit(url, width=1200, scheme='light', clip=camera, expected='^$'):
         flags = [*FLAGS, f'--use-file-for-fake-video-capture={clip}']
         with sync_playwright() as p:
             browser = p.chromium.launch(executable_path=path, args=flags)
@@ -490,7 +596,9 @@ def visit(need, camera):
             server = re.match('http://[^/]+/', url)[0]
             ours = (server, server.replace('http', 'ws'), 'data:', 'blob:')
             page.on('request', lambda r: r.url.startswith(ours) or outside.append(r.url))
-            page.on('console', lambda m: m.type != 'error' or errors.append(m.text))
+            def console(m):
+                if m.type == 'error' and not re.search(expected, m.text): errors.append(m.text)
+            page.on('console', console)
             page.on('pageerror', lambda e: errors.append(str(e)))
             page.goto(url, wait_until='domcontentloaded')
             try: yield page
@@ -525,6 +633,41 @@ def test_photo_to_emoji(visit, server):
         assert page.locator('#answer .fer-panel:visible .fer-row').count() == 7
         for img in page.locator('#answer img').all():
             assert img.evaluate('i => i.complete && i.naturalWidth') > 50
+
+
+DROP = """data => {
+  const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), given = new DataTransfer()
+  given.items.add(new File([bytes], 'given.jpg', {type: 'image/jpeg'}))
+  const event = new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: given})
+  document.querySelector('#photo button.upload-container').dispatchEvent(event)
+}"""
+COPY = """async data => {
+  const photo = await (await fetch('data:image/png;base64,'+data)).blob()
+  await navigator.clipboard.write([new ClipboardItem({'image/png': photo})])
+}"""
+
+
+def test_a_photo_is_dropped_taken_and_pasted(visit, server):
+    data, png = HOPPER.read_bytes(), encoded(Image.open(HOPPER))
+    with visit(server) as page:
+        page.wait_for_selector('#photo button.upload-container')
+        page.wait_for_timeout(2000) # gradio draws its page twice
+        page.evaluate(DROP, base64.b64encode(data).decode())
+        page.wait_for_selector('#answer .fer-smiley')
+        page.click('#photo [aria-label="Remove Image"]')
+        page.wait_for_selector('#answer .fer-smiley', state='detached')
+        page.click('#photo [aria-label="Capture from camera"]')
+        page.locator('#photo').get_by_text('Click to Access Webcam').click()
+        page.wait_for_selector('#photo [aria-label="capture photo"]')
+        page.wait_for_timeout(1000) # the camera's first picture
+        page.click('#photo [aria-label="capture photo"]')
+        page.wait_for_selector('#answer .fer-smiley')
+        page.click('#photo [aria-label="Remove Image"]')
+        page.wait_for_selector('#answer .fer-smiley', state='detached')
+        page.context.grant_permissions(['camera', 'clipboard-read', 'clipboard-write'])
+        page.evaluate(COPY, base64.b64encode(png).decode())
+        page.click('#photo [aria-label="Paste from clipboard"]')
+        page.wait_for_selector('#answer .fer-smiley')
 
 
 def test_wrong_file_is_one_sentence_on_the_page(visit, server, tmp_path):
@@ -694,10 +837,26 @@ def test_video(visit, clip, tmp_path, need):
         assert not files_in_private(tmp_path/'server')
 
 
-def test_what_is_no_video_is_one_sentence(visit, server, tmp_path):
-    (tmp_path/'text.mp4').write_text('no video')
-    with visit(server) as page:
+def large_frames(path):
+    "A video of one frame of 16 million pixels, in less than a megabyte"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (4000, 4000))
+    writer.write(np.zeros((4000, 4000, 3), np.uint8))
+    writer.release()
+
+
+VIDEOS = { # what is uploaded, what the page says
+    'text.mp4': (lambda path: path.write_text('no video'), 'no picture that OpenCV can read'),
+    'large.mp4': (lambda path: path.write_bytes(bytes(2_100_000)), 'maximum allowed size'),
+    'frames.avi': (large_frames, 'frames of 4000x4000, more than 9 million pixels'),
+}
+
+
+@pytest.mark.parametrize('name', VIDEOS)
+def test_a_bad_video_is_one_sentence(visit, server, tmp_path, name):
+    make, says = VIDEOS[name]
+    make(tmp_path/name)
+    with visit(server, expected='413' if name == 'large.mp4' else '^$') as page:
         page.get_by_role('tab', name='Video').click()
-        page.set_input_files('#video input[type=file]', tmp_path/'text.mp4')
-        page.get_by_text('no picture that OpenCV can read').first.wait_for()
+        page.set_input_files('#video input[type=file]', tmp_path/name)
+        page.get_by_text(says).first.wait_for()
         assert 'fer_app_' not in page.inner_text('body')

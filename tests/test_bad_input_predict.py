@@ -1,5 +1,6 @@
 "Bad photos, boxes, batches, names and files: one error that says what, where, how to mend it"
-import io, multiprocessing, os, pickle, re, socket, struct, subprocess, sys, zlib
+import io, multiprocessing, os, pickle, re, shutil, socket, struct, subprocess, sys, tempfile, zlib
+from functools import partial
 from pathlib import Path
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from fer_nbdev import detect
 from fer_nbdev.core import EMOTIONS, FIVE
 from fer_nbdev.detect import FaceBox, _yunet_path, crop_face, find_faces, read_photo
 from fer_nbdev.predict import Prediction, Predictor, _cores, list_predictors, load_predictor
+from fer_nbdev.video import predict_video
 
 GREY = np.full((60, 80), 128, np.uint8)
 X = np.zeros((3, 48, 48), np.uint8)
@@ -50,6 +52,7 @@ FILES = { # contents, what the error says
     '20,000 x 20,000': (bomb(20_000, 20_000), 'million pixels'),
     'one that Pillow only warns of': (bomb(12_000, 11_000), 'million pixels'),
     'floats': (encoded('tiff', np.full((60, 80), np.inf, np.float32)), '32 bits a pixel'),
+    'EPS': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n', 'a drawing, exp'),
     '32-bit numbers': (encoded('tiff', np.full((60, 80), 70_000, np.int32)), '32 bits a pixel'),
 }
 
@@ -72,6 +75,44 @@ def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='nobody.jpg: no such file'):
         find_faces(tmp_path/'nobody.jpg')
     with pytest.raises(IsADirectoryError, match='a folder'): find_faces(tmp_path)
+
+
+DOORS = {'photo': read_photo, 'network': load_predictor, 'video': predict_video}
+
+
+@pytest.mark.parametrize('door', DOORS.values(), ids=DOORS)
+def test_an_address_is_no_file(door):
+    with pytest.raises(ValueError, match='https://a.org/b.onnx: an address, .*; download it'):
+        door('https://a.org/b.onnx')
+
+
+@pytest.mark.parametrize('door', DOORS.values(), ids=DOORS)
+def test_a_name_that_is_too_long(door):
+    with pytest.raises(OSError, match='x{200}: File name too long'): door('x'*300+'.onnx')
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='permissions of Unix')
+@pytest.mark.parametrize('door', DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize('closed', ['file', 'folder'])
+def test_what_we_may_not_read(door, closed, monkeypatch):
+    "Root may read anything, so root becomes nobody for a moment"
+    top = Path(tempfile.mkdtemp())
+    (top/'in').mkdir()
+    path = top/'in/x.onnx'
+    path.write_bytes(b'x')
+    top.chmod(0o755)
+    (path if closed == 'file' else path.parent).chmod(0)
+    ids = os.geteuid(), (os.geteuid() or 65534)
+    try:
+        os.seteuid(ids[1])
+        # os.access asks for the real user, who is still root
+        monkeypatch.setattr(os, 'access', partial(os.access, effective_ids=True))
+        with pytest.raises(PermissionError, match='x.onnx: ([Pp]ermission denied|no permission)'):
+            door(path)
+    finally:
+        os.seteuid(ids[0])
+        path.parent.chmod(0o755)
+        shutil.rmtree(top)
 
 
 @pytest.mark.parametrize('door', ['detect.read_photo', 'predict.load_predictor'])

@@ -141,11 +141,14 @@ def bad_photos(tmp_path):
     (tmp_path/'folder').mkdir()
     written(Image.new('1', (20_000, 20_000)), tmp_path/'huge.png')
     written(Image.new('RGB', (1, 1)), tmp_path/'one.png')
+    (tmp_path/'iphone.jpg').write_bytes(b'\0\0\0\x18ftypheic'+b'\0'*99)
+    (tmp_path/'\x1b[31mred.jpg').write_text('a name that colours the terminal')
     written(noise.convert('CMYK'), tmp_path/'cmyk.tiff')
     written(noise.convert('P'), tmp_path/'palette.gif')
     written(Image.fromarray(np.full((99, 99), 40_000, np.uint16)), tmp_path/'deep.png')
     return {'missing.jpg': 'no such file', 'empty.jpg': 'empty', 'text.jpg': 'not a picture',
             'cut.png': 'damaged or cut short', 'folder': 'a folder', 'huge.png': 'million pixels',
+            'iphone.jpg': 'pip install pillow-heif', '\x1b[31mred.jpg': 'not a picture',
             'one.png': None, 'cmyk.tiff': None, 'palette.gif': None, 'deep.png': None}
 
 
@@ -160,6 +163,7 @@ def test_bad_photos_are_named_and_the_rest_goes_on(fer, photo, bad_photos):
         else: assert row['error'].startswith(file) and says in row['error']
     errors = [l for l in lines(r.stderr) if l.startswith('error: ')]
     assert len(errors) == sum(says is not None for says in bad_photos.values())
+    assert b'\x1b' not in r.stderr and any('\\x1b[31mred.jpg' in e for e in errors)
 
 
 MISUSE = { # arguments of fer_predict -> what the error says
@@ -171,6 +175,8 @@ MISUSE = { # arguments of fer_predict -> what the error says
     'missing model': (['--model', 'x.onnx', 'hopper.jpg'], 'x.onnx: no such file'),
     'a pickle named .onnx': (['--model', 'pickle.onnx', 'hopper.jpg'], 'not an ONNX file'),
     'other inputs': (['--model', 'yunet.onnx', 'hopper.jpg'], 'expected image tensor'),
+    'an address': (['https://a.org/b.jpg', '--json'], 'an address, expected one picture'),
+    'a file as the folder': (['--out', 'grey.png', 'hopper.jpg'], 'grey.png: no folder can be'),
     'same names': (['--out', 'o', 'hopper.jpg', 'a/hopper.jpg'], 'the same name'),
 }
 
@@ -184,7 +190,7 @@ def test_misuse_is_one_line_and_2(fer, photo, case, tmp_path):
     args, says = MISUSE[case]
     r = fer('fer_predict', *args)
     said, = lines(r.stderr)
-    assert r.returncode == 2 and not r.stdout
+    assert r.returncode == 2 and (not r.stdout or '--json' in args)
     assert said.startswith('error: ') and says in said
 
 
@@ -338,6 +344,11 @@ def test_video_to_table_and_figure(fer, film, tmp_path):
 @pytest.mark.parametrize('args, says', [
     ([], '--camera 0'), (['film.mkv', '--camera', '0'], 'name one source'),
     (['missing.mp4'], 'missing.mp4'), (['.'], 'folder'),
+    (['--camera', '63'], 'camera 63: gives no picture'),
+    (['--camera', '63', '--out', 'x.mp4'], 'camera 63: gives no picture'),
+    (['film.mkv', '--timeline', 't.xyz'], "unknown ending '.xyz', expected .png"),
+    (['film.mkv', '--timeline', 'film.mkv'], 'exists already'),
+    (['film.mkv', '--out', 'film.mkv', '--overwrite'], 'is the source'),
     (['film.mkv', '--emoji', 'under'], 'under')])
 def test_misuse_of_video(fer, film, args, says):
     r = fer('fer_video', *args)
@@ -371,7 +382,7 @@ def test_serve_until_interrupted(served, fer):
     assert b'fer_nbdev' in page
     r = fer('fer_serve', '--port', address.rpartition(':')[2])
     said = lines(r.stderr)[-1]
-    assert r.returncode == 2 and said.startswith('error: ') and '--port' in said
+    assert r.returncode == 2 and said.startswith('error: cannot use port') and '--port' in said
     p.send_signal(signal.SIGINT)
     assert 'Traceback' not in p.stdout.read() and p.wait(60) in (0, 130)
 
@@ -381,5 +392,10 @@ def test_serve_writes_a_space(fer, tmp_path):
     assert (tmp_path/'space/app.py').exists()
     r = fer('fer_serve', '--space', 'space')
     assert r.returncode == 2 and '--overwrite' in lines(r.stderr)[-1]
+    (tmp_path/'file').touch()
+    r = fer('fer_serve', '--space', 'file')
+    assert r.returncode == 2 and 'file: a file, expected a folder' in lines(r.stderr)[-1]
+    r = fer('fer_serve', '--password', '--answers', 'a.db', stdin=b'')
+    assert r.returncode == 2 and 'set FER_PASSWORD' in lines(r.stderr)[-1]
     public = fer('fer_serve', '--host', '0.0.0.0', '--port', '0', '--answers', 'a.db')
     assert public.returncode == 2 and 'password' in lines(public.stderr)[-1]

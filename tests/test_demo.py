@@ -314,7 +314,9 @@ def test_bad_photos(visit, photos):
     Image.new('1', (10_000, 10_000)).save(huge, 'png')
     unreadable = 'is not a picture that this browser can read. Choose a .jpg, .png or .webp file.'
     markup = '<img src=x onerror=alert(1)>.png'
+    heic = 'is a HEIC picture, which this browser cannot read. Choose a .jpg, .png or .webp file.'
     cases = {
+        'iphone.jpg': (b'\0\0\0\x18ftypheic'+b'\0'*99, f'iphone.jpg {heic}'),
         'text.jpg': (b'no picture at all', f'text.jpg {unreadable}'),
         'empty.png': (b'', f'empty.png {unreadable}'),
         'cut.png': (cut(photos['astronaut.png']), f'cut.png {unreadable}'),

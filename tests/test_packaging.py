@@ -156,8 +156,25 @@ def test_commands_of_the_wheel(program):
     assert code == 0 and re.search(r'\w+ \d+% at x=\d+', out) and not err
     code, out, err = program('fer_predict', 'missing.jpg')
     assert (code, out) == (2, '') and err.startswith('error: missing.jpg: no such file')
-    code, out, err = program('fer_train')
-    assert code == 2 and "pip install 'fer_nbdev[train]'" in err and 'Traceback' not in err
+    for command, extra in (('fer_train', 'train'), ('fer_export run x.onnx', 'train'),
+                           ('fer_batch . out', 'batch'), ('fer_serve --port 0', 'app')):
+        code, out, err = program(*command.split())
+        assert code == 2 and f"pip install 'fer_nbdev[{extra}]'" in err and 'Traceback' not in err
+
+
+def test_the_commands_that_the_base_install_runs(program, tmp_path):
+    "Data, a score, an explanation and a video, without an extra"
+    code, out, err = program('fer_data', 'inspect', '--json')
+    assert code == 0 and json.loads(out)['faces'] > 1000
+    code, out, err = program('fer_data', 'convert', 'missing.csv', 'faces.parquet')
+    assert code == 2 and err.startswith('error: ') and 'Traceback' not in err
+    code, out, err = program('fer_evaluate', '--model', 'nano', '--json')
+    assert code == 0 and 0 < json.loads(out)['metrics']['accuracy']['value'] < 1, err
+    code, out, err = program('fer_explain', HOPPER, 'heat.png')
+    assert code == 0 and (tmp_path/'heat.png').stat().st_size > 1000, err
+    code, out, err = program('fer_video', HOPPER, '--out', 'out.mkv', '--table', 't.csv', '--json')
+    assert code == 0 and json.loads(out)['frames'] == 1, err
+    assert (tmp_path/'t.csv').read_text().startswith('frame,time')
 
 
 def imported(nb):

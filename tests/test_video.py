@@ -180,6 +180,29 @@ def test_variable_frame_rate(clip, tmp_path):
     assert times(out)[-1] == pytest.approx(want[-1], abs=.1)
 
 
+@needs_ffmpeg
+def test_a_rate_of_a_thousand(tmp_path):
+    "So a browser's recordings say: the file is whole, and nobody is told otherwise"
+    ffmpeg('-f', 'lavfi', '-i', 'testsrc=size=64x64:rate=1000', '-frames:v', '400',
+           '-c:v', 'libx264', '-preset', 'ultrafast', tmp_path/'fast.mp4')
+    source = _Source(tmp_path/'fast.mp4')
+    assert source.fps == 25 and source.total == pytest.approx(10, abs=2)
+    n = len(list(source))
+    assert source.time == pytest.approx(n/1000, abs=.05) and source.note == ''
+
+
+@needs_ffmpeg
+def test_names_that_ffmpeg_would_take_for_commands(clip, tmp_path, monkeypatch):
+    "And a file of the user's whose name we might want to use"
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, 'concat:a|b.mkv')
+    (tmp_path/'-y.h264.mp4').write_bytes(b'precious')
+    table = predict_video('concat:a|b.mkv', '-y.mp4', seconds=.2, **FAST)
+    assert table.attrs['note'] == '' and 'video' in streams(tmp_path/'-y.mp4')
+    assert (tmp_path/'-y.h264.mp4').read_bytes() == b'precious'
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 @pytest.mark.parametrize('size', [(121, 161), (120, 161), (121, 160)])
 def test_odd_size(tmp_path, size):
     frames = list(moving_head(.4, size))
@@ -278,6 +301,14 @@ def test_bad_source(tmp_path, capfd, case):
     assert [p.name for p in tmp_path.iterdir()] in ([], ['clip.mp4'])
 
 
+def test_frames_larger_than_8k(tmp_path):
+    im = np.zeros((6016, 6016, 3), np.uint8)
+    write(tmp_path/'huge.mkv', [im])
+    with pytest.raises(ValueError, match='huge.mkv: frames of 6016x6016, more than 36 million'):
+        predict_video(tmp_path/'huge.mkv', tmp_path/'out.mp4')
+    assert not (tmp_path/'out.part.mkv').exists()
+
+
 @pytest.mark.parametrize('source,says', [(None, 'NoneType'), (1.5, 'float'), (True, 'bool'),
                                          (b'x', 'bytes')])
 def test_a_source_is_a_path_or_a_number(source, says):
@@ -359,6 +390,15 @@ def test_disk_full(clip, tmp_path, monkeypatch):
         predict_video(clip, tmp_path/'out.mp4', tmp_path/'t.csv', **FAST)
     assert len(times(tmp_path/'out.part.mkv')) == 26
     assert pd.read_csv(tmp_path/'t.csv').frame.max() == 25
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='/dev/full is a device of Linux')
+def test_no_room_for_the_table(clip, tmp_path):
+    "The video is finished all the same, and the error says where the rows are"
+    (tmp_path/'t.csv.part').symlink_to('/dev/full')
+    with pytest.raises(OSError, match=r't.csv: not written \(No space.*for is in .*t.csv.part'):
+        predict_video(clip, tmp_path/'out.mkv', tmp_path/'t.csv', **FAST)
+    assert len(times(tmp_path/'out.mkv')) == FPS*SECONDS
 
 
 def test_a_limit_on_file_size(tmp_path):

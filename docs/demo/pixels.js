@@ -50,8 +50,11 @@ export async function readPhoto(blob, name) {
     `takes ${million(MAX_PIXELS)} million. Save it smaller, or use predict in Python.`)
   const asIs = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' }
   try { if (size) return await createImageBitmap(blob, asIs) } catch { /* the sentence below */ }
-  throw Error(`${name} is not a picture that this browser can read. ` +
-    'Choose a .jpg, .png or .webp file.')
+  const head = await blob.slice(4, 12).text() // iPhones keep photos as HEIC
+  const why = /^ftyp(hei|hev|mif|msf)/.test(head)
+    ? 'is a HEIC picture, which this browser cannot read'
+    : 'is not a picture that this browser can read'
+  throw Error(`${name} ${why}. Choose a .jpg, .png or .webp file.`)
 }
 
 // OpenCV's INTER_AREA where a side becomes shorter, INTER_CUBIC where it becomes longer.
