@@ -170,9 +170,10 @@ class Run:
 
     def execute(self, metrics):
         from nbclient import NotebookClient
+        km = warm_manager() if self.copied else None
         self.client = NotebookClient(
-            self.nb, warm_manager() if self.copied else None, kernel_name='python3', timeout=LONGEST,
-            startup_timeout=LONGEST, extra_arguments=['--log-level=40', *self.options],
+            self.nb, km, kernel_name='python3', timeout=LONGEST, startup_timeout=LONGEST,
+            extra_arguments=['--log-level=40', *self.options],
             resources={'metadata': {'path': str(self.path.parent)}})
         env = {**os.environ, **ONE_THREAD, 'FER_METRICS': str(metrics)}
         with self.client.setup_kernel(env=env, cleanup_kc=True):
