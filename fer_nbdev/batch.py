@@ -29,7 +29,8 @@ def _named(fs, name): return name if _is_local(fs) else fs.unstrip_protocol(name
 # %% ../nbs/21_batch.ipynb #d942728c
 def _kind(name):
     "'picture', 'parquet', or '' for anything else, by the ending"
-    name = str(name).lower().split('?')[0]
+    name = str(name).lower()
+    if '://' in name: name = name.split('?')[0]
     return 'parquet' if name.endswith('.parquet') else 'picture' if name.endswith(_PICTURES) else ''
 
 # %% ../nbs/21_batch.ipynb #c8e92139
@@ -56,6 +57,7 @@ def _list_files(source):
     "All files of one source or a list of them, without those of no known ending"
     sources = source if isinstance(source, (list,tuple)) else [source]
     if not sources: raise ValueError("source: an empty list, expected paths or URLs")
+    if '' in sources: raise ValueError("source: an empty path; '.' is the current folder")
     files = []
     for s in sources:
         found = _files_at(s)
@@ -291,6 +293,12 @@ def _manifest(files, parts, settings):
                 version=__version__)
 
 # %% ../nbs/21_batch.ipynb #f3f5478b
+def _read_manifest(data, out):
+    try: return dict(json.loads(data))
+    except (ValueError,TypeError):
+        raise ValueError(f"{out}: _manifest.json is damaged; choose another folder, or start anew "
+                         "with overwrite=True (--overwrite)") from None
+
 def _check_same(out, old, new):
     "Refuse to add to the answers of another run"
     if old==new: return
@@ -319,7 +327,8 @@ def _prepare(fs, folder, out, manifest, model, overwrite):
     "Make the folder, or check that it is of the same run; names of the parts that are there"
     names = _names(fs, folder)
     if '_manifest.json' in names and not overwrite:
-        with fs.open(f'{folder}/_manifest.json') as f: _check_same(out, json.load(f), manifest)
+        with fs.open(f'{folder}/_manifest.json', 'rb') as f: old = _read_manifest(f.read(), out)
+        _check_same(out, old, manifest)
         return {n for n in names if n.startswith('part-')}
     _clear(fs, folder, out, names)
     _put(fs, f'{folder}/_model.onnx', model)
@@ -402,13 +411,18 @@ def _folder(out):
     return fs, path.rstrip('/'), _named(fs, path).rstrip('/')
 
 # %% ../nbs/21_batch.ipynb #185be839
+def _counts_in(f, name):
+    import pyarrow as pa, pyarrow.parquet as pq
+    try: return json.loads(pq.read_schema(f).metadata[b'fer_nbdev'])
+    except (pa.ArrowException,KeyError,TypeError):
+        raise ValueError(f"{name}: damaged; delete this file, and the same command writes it "
+                         "again") from None
+
 def _summary(fs, folder, parts):
     "The counts of all parts, from the ends of their files"
-    import pyarrow.parquet as pq
     total = dict(images=0, faces=0, errors=0, without_face=0)
     for p in parts:
-        with fs.open(f'{folder}/{p.name}', 'rb') as f:
-            counts = json.loads(pq.read_schema(f).metadata[b'fer_nbdev'])
+        with fs.open(f'{folder}/{p.name}', 'rb') as f: counts = _counts_in(f, p.name)
         for k in total: total[k] += counts[k]
     return total
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 import matplotlib.cbook as cbook
 import numpy as np
@@ -135,6 +136,24 @@ def test_another_run_is_refused(photos, answers, change, says):
         predict_many(source, answers[0], **settings)
 
 
+@pytest.mark.parametrize('name, says', [
+    ('_manifest.json', '_manifest.json is damaged.*--overwrite'),
+    ('part-0000000.parquet', 'part-0000000.parquet: damaged; delete this file'),
+])
+def test_damaged_answers_are_named(photos, tmp_path, name, says):
+    out, run = tmp_path/'out', partial(predict_many, photos/'grey.png', model='nano', workers=1)
+    run(out)
+    (out/name).write_bytes(b'{')
+    with pytest.raises(ValueError, match=says): run(out)
+
+
+def test_a_question_mark_in_a_name(tmp_path):
+    "It begins the query of a URL, and nothing in a local name"
+    (tmp_path/'who?.jpg').touch()
+    assert [Path(n).name for n,_ in batch._list_files(tmp_path)] == ['who?.jpg']
+    assert batch._kind('https://a.b/c.jpg?size=large') == 'picture'
+
+
 def test_overwrite_and_strange_folders(photos, tmp_path):
     out = tmp_path/'out'
     for n in (4, 3):
@@ -255,6 +274,7 @@ def test_bad_parquet(tmp_path, name, says):
 
 @pytest.mark.parametrize('change, says', [
     (dict(source=[]), 'an empty list'),
+    (dict(source=''), 'an empty path'),
     (dict(source='nothing/here'), 'nothing there'),
     (dict(source='*.jpg'), 'nothing there'),
     (dict(workers=0), 'workers: 0'),

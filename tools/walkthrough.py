@@ -322,7 +322,7 @@ def choose(only, in_place):
 
 
 def say_start(notebooks, data, only):
-    takes = '' if only else f": about {20 if data else 8} minutes on 2 cores"
+    takes = '' if only else f": about {20 if data else 6} minutes on 2 cores"
     where = f"FER-2013 at {data}{takes}" if data else (
         f"drawn faces{takes} (FER2013_PATH=... for the real ones)")
     print(f"{len(notebooks)} notebook{'s'*(len(notebooks) > 1)} on {where}", flush=True)
