@@ -10,8 +10,8 @@ imports in them, are part of the time, and have a row of their own: one worker f
 
 `of linear` is what 2 workers reach of twice the speed of 1; `over the loop` is what 1 worker takes
 longer than the loop, and less than 0 where it is faster: it answers for 32 faces in one call, the
-loop for one. Two plain loops at once, without Dask, say what two cores of this machine allow. CPU seconds are those of all processes together; they say more than the clock where
-other programs run.
+loop for one. Two plain loops at once, without Dask, say what two cores of this machine allow. CPU
+seconds are those of all processes together; they say more than the clock where other programs run.
 """
 import argparse
 import os
