@@ -154,6 +154,17 @@ def test_a_question_mark_in_a_name(tmp_path):
     assert batch._kind('https://a.b/c.jpg?size=large') == 'picture'
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere each name is Unicode')
+def test_a_name_that_is_no_unicode(photos, tmp_path):
+    (tmp_path/'in').mkdir()
+    for name,data in ((b'\xff.png', (photos/'grey.png').read_bytes()), (b'\xfe.jpg', b'')):
+        Path(os.fsdecode(os.fsencode(tmp_path/'in')+b'/'+name)).write_bytes(data)
+    found = predict_many(tmp_path/'in', tmp_path/'out', model='nano', workers=1)
+    assert (found['images'], found['errors'], found['without_face']) == (2, 1, 1)
+    rows = pd.read_parquet(tmp_path/'out'/'part-0000000.parquet')
+    assert [Path(n).name for n in rows.source] == [r'\udcfe.jpg', r'\udcff.png']
+
+
 def test_overwrite_and_strange_folders(photos, tmp_path):
     out = tmp_path/'out'
     for n in (4, 3):

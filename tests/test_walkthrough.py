@@ -161,10 +161,16 @@ time.sleep(300)'''
     return p, [int(f.read_text()) for f in pids]
 
 
+def is_there(pid):
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    return True
+
+
 def gone(pids):
     "Whether these processes end within a minute"
     for _ in range(600):
-        if not any(os.path.exists(f'/proc/{pid}') for pid in pids): return True
+        if not any(map(is_there, pids)): return True
         time.sleep(.1)
 
 

@@ -1,5 +1,5 @@
 """Run the numbered notebooks, two at a time, each in a Jupyter kernel with one thread.
-On Linux the kernels are copies of one process that has imported what most pages import.
+For more than two, on Linux, the kernels are copies of one process that has imported much already.
 
     python tools/walkthrough.py               all; pages, figures, metrics.json in _walkthrough/
     python tools/walkthrough.py 00 05         only these
@@ -99,7 +99,7 @@ def become_kernel(args, env, folder):
     os.environ.update(env)
     os.chdir(folder)
     sys.path[:] = ['', *(p for p in sys.path if p not in ('', str(ROOT/'tools')))]
-    multiprocessing.set_start_method(None, force=True)
+    multiprocessing.set_start_method(None, force=True) # the usual one again
     threading.Thread(target=end_with_parent, daemon=True).start()
     from ipykernel.kernelapp import IPKernelApp
     IPKernelApp.launch_instance([*args, f'--IPKernelApp.parent_handle={os.getppid()}'])
@@ -175,7 +175,7 @@ class Run:
             self.nb, km, kernel_name='python3', timeout=LONGEST, startup_timeout=LONGEST,
             extra_arguments=['--log-level=40', *self.options],
             resources={'metadata': {'path': str(self.path.parent)}})
-        env = {**os.environ, **ONE_THREAD, 'FER_METRICS': str(metrics)}
+        env = {**os.environ, 'FER_METRICS': str(metrics)}
         with self.client.setup_kernel(env=env, cleanup_kc=True):
             for i,c in enumerate(self.nb.cells):
                 if skipped(c): continue
@@ -201,7 +201,7 @@ def run_all(paths, options, each, kernels=2):
     After the first failure none is started; those under way end"""
     progress, ran, todo = Progress(), [], list(paths)
     copied = FORK is not None and len(todo) > kernels # for fewer it would not pay
-    if copied: FORK.set_forkserver_preload(['__main__'])
+    if copied: FORK.set_forkserver_preload(['__main__']) # this file, which calls `import_much`
     with ThreadPoolExecutor(kernels) as pool:
         under_way = {}
         try:
