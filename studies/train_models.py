@@ -34,8 +34,10 @@ COMMAND = 'python studies/train_models.py'
 OURS = ('lr','schedule','bs','augment','ema_decay','wd','loss_args')
 OURS = {k: RECIPES['small'][k] for k in OURS} # our recipe for their network
 CLEAN = {**AUGMENT, 'noise':0., 'blur':0., 'lowres':0., 'jpeg':0}
-LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=6, lr=1e-3,
-            schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1))
+LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10, lr=1e-3,
+            schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1),
+            bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
+VIEWS = 16 # augmented copies of each face that teachers answer for
 TEACHERS = ['small_plain','nano_plain','base_plain','lite0'] # all their seeds together
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
     nano_plain=dict(recipe='nano', seeds=3, hours=2.5), # what does robustness cost?
@@ -112,7 +114,8 @@ def train(name, recipe, seed, classes=None, published=False, teachers=(), **chan
     leaked = np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train'])
     faces = faces if published else clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
-    distill = [Distill([trained(t) for t in teachers])] if teachers else []
+    networks = [trained(t) for t in teachers]
+    distill = [Distill(networks, views=VIEWS, folder=FOLDER/'views')] if teachers else []
     learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=distill, **changes)
     result = results(name, learn, valid, leaked, list(teachers), distill)
     write_json(FOLDER/name/'result.json', result)
