@@ -38,14 +38,13 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1),
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
-TEACHERS = ['small_plain','nano_plain','base_plain','lite0'] # all their seeds together
+TEACHERS = ['lite0','base'] # all their seeds together
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
-    nano_plain=dict(recipe='nano', seeds=3, hours=2.5), # what does robustness cost?
-    small_plain=dict(recipe='small', epochs=60, seeds=3, hours=6),
-    base_plain=dict(recipe='base', epochs=60, seeds=1, hours=5.5), # teachers that differ from these
-    lite0=dict(recipe=LITE, seeds=1, hours=2.5),
-    small=dict(recipe='small', epochs=60, teachers=TEACHERS, seeds=3, hours=8), # to be released
-    nano=dict(recipe='nano', teachers=TEACHERS, seeds=3, hours=6.5),
+    lite0=dict(recipe=LITE, seeds=1, hours=1.2),
+    base=dict(recipe='base', epochs=40, seeds=1, hours=2.2),
+    nano_plain=dict(recipe='nano', seeds=3, hours=1.1), # what are teachers worth?
+    nano=dict(recipe='nano', teachers=TEACHERS, seeds=3, hours=1.1), # to be released
+    small=dict(recipe='small', epochs=60, teachers=TEACHERS, seeds=3, hours=3.9),
     nano_clean=dict(recipe='nano', augment=CLEAN, seeds=3, hours=2.5), # the control for nano_plain
     nano_published=dict(recipe='nano', published=True, seeds=3, hours=2), # what leaks are worth
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
