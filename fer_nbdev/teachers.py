@@ -158,7 +158,7 @@ def _make_views(dls, n, bs=1024): # yields (place, uint8 images)
             yield (k,slice(i,i+bs)),(x[:,0]*255).round().byte().numpy()
 
 # %% ../nbs/13_teachers.ipynb #e3357c15
-def _array_file(path, shape, dtype, parts): # memory-mapped; written if it is not there, or not at all
+def _array_file(path, shape, dtype, parts): # mapped into memory; made of `parts` if not there
     if not path.exists():
         part = path.with_name(f'{path.name}.{os.getpid()}.part')
         try:
@@ -185,10 +185,14 @@ def _answers(self:Distill, teacher, seen, path, bs=512): # float16 (views, N, n_
 @patch
 def _prepare(self:Distill):
     "Views of the training faces and the mean answer to each, from their files or made now"
+    if hasattr(self.learn, 'mix_up'):
+        raise ValueError("views and mixup: nobody has answered for a blend of two faces; "
+                         "set one of them to 0")
     folder,name = Path(self.folder or self.learn.path),_views_name(self.dls, self.views)
     folder.mkdir(parents=True, exist_ok=True)
+    parts = _make_views(self.dls, self.views)
     shape = (self.views,*self.dls.train.dataset.images.shape)
-    self.seen = _array_file(folder/f'{name}.npy', shape, np.uint8, _make_views(self.dls, self.views))
+    self.seen = _array_file(folder/f'{name}.npy', shape, np.uint8, parts)
     files = [folder/f'{name}-{_digest(t)}.npy' for t in self.teachers]
     told = [self._answers(t, self.seen, f) for t,f in zip(self.teachers, files)]
     self.told = np.mean(told, 0, dtype=np.float32)
