@@ -116,19 +116,18 @@ class Distill(Callback):
         if self.run and self.views: self._prepare()
 
 # %% ../nbs/13_teachers.ipynb #71c0c7f1
-@patch
-def _mean_answer(self:Distill, x): # of the teachers, (N, n_classes)
+def _mean_answer(teachers, x): # (N, n_classes)
     device = x.device.type
     bf16 = torch.autocast(device, torch.bfloat16, enabled=_has_native_bf16(device))
     with torch.no_grad(), bf16:
-        return torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
+        return torch.stack([t(x).float().softmax(1) for t in teachers]).mean(0)
 
 # %% ../nbs/13_teachers.ipynb #71c0c7f4
 @patch
 def after_loss(self:Distill):
     "Mix the cross entropy with the teachers' mean answer into the loss"
     if not self.training: return
-    answer = self._mean_answer(self.xb[0]) if self.answer is None else self.answer
+    answer = _mean_answer(self.teachers, self.xb[0]) if self.answer is None else self.answer
     k,mine = answer.shape[1],self.pred.shape[1]
     if k!=mine:
         raise ValueError(f"the teachers answer for {k} classes, the network for {mine}; both "
@@ -173,8 +172,8 @@ def _array_file(path, shape, dtype, parts): # mapped into memory; made of `parts
 @patch
 def _answers(self:Distill, teacher, seen, path, bs=512): # float16 (views, N, n_classes)
     def answer(x):
-        x = torch.as_tensor(x[:,None]).to(self.dls.device).float()/255
-        return Distill([teacher])._mean_answer(x.contiguous(memory_format=torch.channels_last))
+        x = torch.tensor(x[:,None]).to(self.dls.device).float()/255
+        return _mean_answer([teacher], x.contiguous(memory_format=torch.channels_last))
     n,total = seen.shape[:2]
     k = answer(seen[0,:1]).shape[1]
     parts = (((v,slice(i,i+bs)), answer(seen[v,i:i+bs]).cpu().numpy())
