@@ -81,7 +81,7 @@ def test_views_are_answered_once_and_shown_in_turn(faces, tmp_path):
     for epoch,ix,x in seen:
         for i,face in zip(ix.tolist(), x):
             assert np.array_equal((face[0]*255).round().byte(), d.seen[(i+epoch)%3,i])
-    faces_again = torch.as_tensor(d.seen[2][:,None]).float()/255
+    faces_again = torch.tensor(d.seen[2][:,None]).float()/255
     with torch.no_grad(): want = sum(t(faces_again).softmax(1) for t in teachers)/2
     assert torch.allclose(torch.as_tensor(d.told[2]), want, atol=.02) # half precision, perhaps bf16
     assert len({a.tobytes() for a in d.seen[:,0]})==3
