@@ -12,12 +12,15 @@ from .core import require
 require('train', 'fastai')
 
 # %% ../nbs/13_teachers.ipynb #69cd514d
-import hashlib
+import hashlib, os
+from pathlib import Path
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
 from fastai.callback.core import Callback
+from .loaders import Augment
 from .train import _active, _has_native_bf16
 
 # %% ../nbs/13_teachers.ipynb #f0f2f887
@@ -93,35 +96,113 @@ class Distill(Callback):
     def __init__(self,
         teachers, # Trained networks for the same classes
         weight=.7, # Their share of the loss, from 0 to 1
+        views=0, # Augmented copies of each face, made and answered once; 0: new ones in each batch
+        folder=None, # Where views and answers are kept for other runs; default: the learner's path
     ):
-        self.teachers,self.weight = list(teachers),weight
+        self.teachers,self.weight,self.views = list(teachers),weight,views
+        self.folder,self.answer = folder,None
         if not self.teachers or not 0<=weight<=1:
             raise ValueError(f"Distill: {len(self.teachers)} teachers with a weight of {weight}; "
                              "it takes one or more, and a weight from 0 to 1")
+        if isinstance(views, bool) or not isinstance(views, int) or views<0:
+            raise ValueError(f"Distill: views={views!r}, expected a whole number, 0 for none")
         # for the record: with others it is another run
         self.about = dict(weight=weight, teachers=[_digest(t) for t in self.teachers])
+        if views: self.about['views'] = views
 
     def before_fit(self):
         self.run = _active(self)
         for t in self.teachers: t.to(self.dls.device, memory_format=torch.channels_last).eval()
+        if self.run and self.views: self._prepare()
 
 # %% ../nbs/13_teachers.ipynb #71c0c7f1
-@patch
-def _mean_answer(self:Distill, x): # of the teachers, (N, n_classes)
+def _mean_answer(teachers, x): # (N, n_classes)
     device = x.device.type
     bf16 = torch.autocast(device, torch.bfloat16, enabled=_has_native_bf16(device))
     with torch.no_grad(), bf16:
-        return torch.stack([t(x).float().softmax(1) for t in self.teachers]).mean(0)
+        return torch.stack([t(x).float().softmax(1) for t in teachers]).mean(0)
 
 # %% ../nbs/13_teachers.ipynb #71c0c7f4
 @patch
 def after_loss(self:Distill):
     "Mix the cross entropy with the teachers' mean answer into the loss"
     if not self.training: return
-    answer = self._mean_answer(self.xb[0])
+    answer = _mean_answer(self.teachers, self.xb[0]) if self.answer is None else self.answer
     k,mine = answer.shape[1],self.pred.shape[1]
     if k!=mine:
         raise ValueError(f"the teachers answer for {k} classes, the network for {mine}; both "
                          "must be trained for the same")
     taught = F.cross_entropy(self.pred, answer)
     self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*taught
+
+# %% ../nbs/13_teachers.ipynb #3aa1b0fe
+def _augment_steps(dls): # of the training batches
+    return [s for t in dls.train.after_batch.fs if isinstance(t, Augment) for s in t.steps]
+
+def _views_name(dls, n): # other faces or another augmentation: another name
+    images = dls.train.dataset.images.numpy()
+    steps = [(s.func.__name__, sorted(s.keywords.items())) for s in _augment_steps(dls)]
+    digest = hashlib.sha256(repr((n, images.shape, steps)).encode()+images.tobytes())
+    return f'views-{digest.hexdigest()[:12]}'
+
+# %% ../nbs/13_teachers.ipynb #0571ff39
+def _make_views(dls, n, bs=1024): # yields (place, uint8 images)
+    images,steps = dls.train.dataset.images,_augment_steps(dls)
+    for k in range(n):
+        for i in range(0, len(images), bs):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(k*len(images)+i)
+                x = images[i:i+bs,None].float()/255
+                for step in steps: x = step(x)
+            yield (k,slice(i,i+bs)),(x[:,0]*255).round().byte().numpy()
+
+# %% ../nbs/13_teachers.ipynb #e3357c15
+def _array_file(path, shape, dtype, parts): # mapped into memory; made of `parts` if not there
+    if not path.exists():
+        part = path.with_name(f'{path.name}.{os.getpid()}.part')
+        try:
+            array = np.lib.format.open_memmap(part, mode='w+', dtype=dtype, shape=shape)
+            for place,values in parts: array[place] = values
+            array.flush()
+            part.replace(path)
+        finally: part.unlink(missing_ok=True)
+    return np.load(path, mmap_mode='r')
+
+# %% ../nbs/13_teachers.ipynb #f84935c4
+@patch
+def _answers(self:Distill, teacher, seen, path, bs=512): # float16 (views, N, n_classes)
+    def answer(x):
+        x = torch.tensor(x[:,None]).to(self.dls.device).float()/255
+        return _mean_answer([teacher], x.contiguous(memory_format=torch.channels_last))
+    n,total = seen.shape[:2]
+    k = answer(seen[0,:1]).shape[1]
+    parts = (((v,slice(i,i+bs)), answer(seen[v,i:i+bs]).cpu().numpy())
+             for v in range(n) for i in range(0, total, bs))
+    return _array_file(path, (n,total,k), np.float16, parts)
+
+# %% ../nbs/13_teachers.ipynb #424e751f
+@patch
+def _prepare(self:Distill):
+    "Views of the training faces and the mean answer to each, from their files or made now"
+    if hasattr(self.learn, 'mix_up'):
+        raise ValueError("views and mixup: nobody has answered for a blend of two faces; "
+                         "set one of them to 0")
+    folder,name = Path(self.folder or self.learn.path),_views_name(self.dls, self.views)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = _make_views(self.dls, self.views)
+    shape = (self.views,*self.dls.train.dataset.images.shape)
+    self.seen = _array_file(folder/f'{name}.npy', shape, np.uint8, parts)
+    files = [folder/f'{name}-{_digest(t)}.npy' for t in self.teachers]
+    told = [self._answers(t, self.seen, f) for t,f in zip(self.teachers, files)]
+    self.told = np.mean(told, 0, dtype=np.float32)
+
+# %% ../nbs/13_teachers.ipynb #ea71a300
+@patch
+def before_batch(self:Distill):
+    "With `views`: the batch's faces as they were answered for"
+    if not self.training or not self.views: return
+    i = self.dls.train.ix.numpy()
+    place = (i+self.epoch)%self.views,i
+    x = torch.as_tensor(self.seen[place][:,None]).to(self.dls.device).float()/255
+    self.learn.xb = (x.contiguous(memory_format=torch.channels_last),)
+    self.answer = torch.as_tensor(self.told[place]).to(self.dls.device)
