@@ -108,11 +108,12 @@ def _lacks_8bit(listed='/proc/cpuinfo')->bool:
     except OSError: return False
     return 'sse2' in words and not words & {'avx512_vnni','avx_vnni'} # others than x86: not known
 
+# %% ../nbs/18_predict.ipynb #a18196c7
 def _warn_slow_8bit(sess, name):
     if sess.get_modelmeta().custom_metadata_map.get('bits')=='8' and _lacks_8bit():
-        warnings.warn(f"{name} has 8 bits, and this processor has no instructions for them (AVX-512 "
-                      "VNNI, AVX-VNNI): it works, but it is not faster than the network in floats",
-                      stacklevel=3)
+        warnings.warn(f"{name} has 8 bits, and this processor has no instructions for them "
+                      "(AVX-512 VNNI, AVX-VNNI): it works, but it is not faster than the network "
+                      "in floats", stacklevel=3)
 
 # %% ../nbs/18_predict.ipynb #4e6c1b05
 class Predictor:
