@@ -208,14 +208,15 @@ def _describe(path, like, **more):
 
 # %% ../nbs/16_export.ipynb #16q80005
 def _quantize(path, out, images, name):
-    "ONNX Runtime's static quantisation of `path` into `out`, quiet"
+    "ONNX Runtime's static quantisation of the convolutions in `path` into `out`, quiet"
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
     simple = out.with_suffix('.simple')
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             quant_pre_process(path, simple, skip_symbolic_shape=True)
-            quantize_static(simple, out, _Calibration(images), per_channel=True,
+            quantize_static(simple, out, _Calibration(images), per_channel=True, reduce_range=True,
+                            op_types_to_quantize=['Conv','MaxPool','Add','Relu'],
                             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
     finally: simple.unlink(missing_ok=True)
     _describe(out, path, name=name, bits='8')

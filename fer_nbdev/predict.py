@@ -6,7 +6,7 @@
 __all__ = ['Predictor', 'list_predictors', 'load_predictor', 'Prediction', 'to_frame', 'draw_predictions']
 
 # %% ../nbs/18_predict.ipynb #7d8c6258
-import os, sys
+import os, sys, warnings
 from functools import lru_cache
 from importlib.util import find_spec
 from numbers import Integral
@@ -100,6 +100,21 @@ def _asked_classes(classes, known:tuple)->tuple: # of str
     if twice: raise ValueError(f"classes: {', '.join(twice)} more than once; name each class once")
     return classes
 
+# %% ../nbs/18_predict.ipynb #c400de28
+@lru_cache
+def _lacks_8bit(listed='/proc/cpuinfo')->bool:
+    "Is it known that this processor has no instructions for 8-bit networks?"
+    try: words = set(Path(listed).read_text(encoding='utf-8', errors='replace').split())
+    except OSError: return False
+    return 'sse2' in words and not words & {'avx512_vnni','avx_vnni'} # others than x86: not known
+
+# %% ../nbs/18_predict.ipynb #a18196c7
+def _warn_slow_8bit(sess, name):
+    if sess.get_modelmeta().custom_metadata_map.get('bits')=='8' and _lacks_8bit():
+        warnings.warn(f"{name} has 8 bits, and this processor has no instructions for them "
+                      "(AVX-512 VNNI, AVX-VNNI): it works, but it is not faster than the network "
+                      "in floats", stacklevel=3)
+
 # %% ../nbs/18_predict.ipynb #4e6c1b05
 class Predictor:
     "A trained network in an ONNX file, with the names of its classes"
@@ -114,6 +129,7 @@ class Predictor:
         if flip not in (True,False): raise ValueError(f"flip: {flip!r}, expected True or False")
         self.path,self.threads,self.flip = Path(path),int(threads),bool(flip)
         self._sess,self.all_classes,self.name,self._data = _open_onnx(path, self.threads)
+        _warn_slow_8bit(self._sess, self.name)
         self.classes = _asked_classes(classes, self.all_classes)
         self._cols = [self.all_classes.index(c) for c in self.classes]
 

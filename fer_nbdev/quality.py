@@ -10,11 +10,11 @@ import cv2
 import os
 import numpy as np
 import pandas as pd
-from concurrent.futures import ThreadPoolExecutor
+
 from contextlib import suppress
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.xdg import xdg_cache_home
-from functools import cache
+
 from importlib.resources import files
 from itertools import combinations, product
 from typing import NamedTuple
@@ -254,10 +254,8 @@ def _agreement(a, b, inside, radius, floor):
     return float(np.median(r[inside]))
 
 # %% ../nbs/05_quality.ipynb #ffa35e51
-@cache
-def _inner(n):
-    "All pixels of an n x n image but two at each border"
-    return np.pad(np.ones((n-4,n-4), bool), 2)
+# all pixels of an n x n image but two at each border
+_INNER = {n: np.pad(np.ones((n-4,n-4), bool), 2) for n in (24,48)}
 
 # %% ../nbs/05_quality.ipynb #07aa1618
 def _half(x):
@@ -269,14 +267,14 @@ def _coarse(a, b, v):
     a,b,M = _half(a),_half(b),_matrix(v)
     M = _align(a, b, np.c_[M[:,:2], (M@[.5,.5,1]-.5)/2], 12, .01, 5)
     a,b = (x-cv2.GaussianBlur(x, (0,0), 2.5) for x in (a,_seen(b, M)))
-    return np.c_[M[:,:2], 2*M[:,2]+.5-M[:,:2]@[.5,.5]],_agreement(a, b, _inner(24), 2, 1e-4)
+    return np.c_[M[:,:2], 2*M[:,2]+.5-M[:,:2]@[.5,.5]],_agreement(a, b, _INNER[24], 2, 1e-4)
 
 # %% ../nbs/05_quality.ipynb #f8ba944b
 def _fine(a, b, M):
     "Agreement of the fine detail of two faces, where `b` seen through `M` covers `a`"
     def detail(x): return cv2.GaussianBlur(x, (0,0), .7)-cv2.GaussianBlur(x, (0,0), 2)
     covered = cv2.warpAffine(np.ones_like(b), M, b.shape, flags=_BACK)
-    inside = _inner(48)&(cv2.erode(covered, np.ones((3,3)))>.99)
+    inside = _INNER[48]&(cv2.erode(covered, np.ones((3,3)))>.99)
     if inside.sum()<500: return 0.
     return _agreement(detail(a), detail(_seen(b, M)), inside, 4, .3)
 
@@ -292,25 +290,24 @@ def _compare(a, b, v, light_a, light_b):
     return _fine(a.astype(np.float32), b.astype(np.float32), M)
 
 # %% ../nbs/05_quality.ipynb #80570d66
-def _each(function, items, out):
-    "`out` filled with `function` of each of the tuples `items`, computed on all cores"
-    starts = range(0, len(items), 128)
-    def fill(start):
-        for k in range(start, min(start+128, len(items))): out[k] = function(*items[k])
-    with ThreadPoolExecutor() as pool: # OpenCV lets other threads run while it works
-        for _ in zip(_progress(starts), pool.map(fill, starts)): pass
-    return out
+def _compare_rows(images, light, rows): # of two faces, a view, and the faces' places in `light`
+    return [_compare(images[a], images[b], _VIEWS[v], *light[[p,q]].astype(np.float32))
+            for a,b,v,p,q in rows]
 
-# %% ../nbs/05_quality.ipynb #50c70457
+_MANY = 5000 # pairs, from which other processes are worth their start
+
 def _agreements(images, d):
     "How far the faces of each row of `d` (from `_best_views`) agree: (n,)"
-    used = pd.unique(d[['whole','windowed']].to_numpy().ravel())
-    place = pd.Series(np.arange(len(used)), used, dtype=int)
+    from joblib import Parallel, delayed
+    pairs = d[['whole','windowed']].to_numpy()
+    used,place = np.unique(pairs, return_inverse=True)
     light = np.empty((len(used),48,48), np.float16)
-    _each(_without_light, [(images[k],) for k in used], light)
-    def compare(a, b, v):
-        return _compare(images[a], images[b], _VIEWS[v], *light[place[[a,b]]].astype(np.float32))
-    return _each(compare, list(zip(d.whole, d.windowed, d.view)), np.empty(len(d)))
+    for k in _progress(range(len(used))): light[k] = _without_light(images[used[k]])
+    rows = np.c_[pairs, d['view'], place.reshape(-1,2)]
+    parts = np.array_split(rows, len(rows)//500+1)
+    cores = 1 if len(rows)<_MANY else -1 # -1: all
+    done = Parallel(cores)(delayed(_compare_rows)(images, light, p) for p in _progress(parts))
+    return np.concatenate(done)
 
 # %% ../nbs/05_quality.ipynb #e821ee56
 def _at_48(images):
@@ -335,7 +332,7 @@ _ALIKE = .88 # similarity from which two faces are copies
 def _near_pairs(images, keys, sides, min_similarity):
     "Copies with other pixels between the two index arrays of each of `sides`, or within one"
     edges = np.empty((len(images),_SIDE**2,_DIRECTIONS), np.float16)
-    _each(_edges, list(zip(images)), edges)
+    for k in _progress(range(len(images))): edges[k] = _edges(images[k])
     shown = np.array([im.std()>=2 for im in images], bool) # the others have no detail
     features = _load_features()
     d = pd.concat([_best_views(features, edges, *(i[shown[i]] for i in s)) for s in sides])

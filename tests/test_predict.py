@@ -196,3 +196,20 @@ def test_memory_is_flat_for_many_rows():
     out = p.predict_proba(np.broadcast_to(face, (5120, 48, 48)))
     assert out.shape == (5120, 7)
     assert resident()-before < 5120*48*48, 'as if the faces had been copied'
+
+
+def test_eight_bits_without_instructions_for_them(tmp_path, monkeypatch, recwarn):
+    "Such a file works everywhere, gives the same answers, and says where it is not faster"
+    quantize_onnx = pytest.importorskip('fer_nbdev.export').quantize_onnx
+    import fer_nbdev.predict as predict
+    faces = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
+    path = tmp_path/'mine-int8.onnx'
+    quantize_onnx(predict._weights/'nano.onnx', path, faces)
+    monkeypatch.setattr(predict, '_lacks_8bit', lambda: False)
+    quiet = load_predictor(path).predict_proba(faces)
+    assert not [w for w in recwarn if 'instructions' in str(w.message)]
+    monkeypatch.setattr(predict, '_lacks_8bit', lambda: True)
+    with pytest.warns(UserWarning, match='mine-int8 has 8 bits, .* it works, but it is not faster'):
+        warned = load_predictor(path).predict_proba(faces)
+    assert np.array_equal(quiet, warned)
+    load_predictor('nano') # in floats: nothing to say
