@@ -65,26 +65,20 @@ def test_pictures_are_sharp():
         assert len(alt) > 20, file
 
 
-def percent(m):
-    value = f"{100*m['value']:.1f}"
-    return f"{value} [{100*m['low']:.1f}, {100*m['high']:.1f}]" if 'low' in m else value
+def percent(m): return f"{100*m['value']:.1f} [{100*m['low']:.1f}, {100*m['high']:.1f}]"
 
 
 def test_results_are_those_of_the_json():
-    "Each row of final.json, then each peer, is a row of the README, and there is no other"
+    "Each row of final.json, then the peer, is a row of the README, and there is no other"
     rows = re.findall(r'^\| (\[?`.+)', section('Results'), re.M)
-    final, peers = (json.loads((RESULTS/f'{n}.json').read_text()) for n in ('final', 'peers'))
-    assert len(rows) == len(final)+len(peers) and peers
-    for row,r in zip(rows, final+peers):
+    final, beside = (json.loads((RESULTS/f'{n}.json').read_text()) for n in ('final', 'beside_fer'))
+    timed = {r['name']: r for r in beside['rows']}
+    assert len(rows) == len(final)+1
+    for row,r in zip(rows, [*final, timed['fer']]):
         numbers = ' | '.join(percent(r['metrics'][k]) for k in ('accuracy', 'macro_f1'))
         assert f"`{r['name']}`" in row and f'| {numbers} |' in row
+        if r['name'] in timed: assert f"| {timed[r['name']]['ms']['1']:.2f} |" in row
     for r in final: assert f"{r['n']:,}" in section('Results')
-
-
-def test_a_peer_says_where_its_numbers_come_from():
-    for r in json.loads((RESULTS/'peers.json').read_text()):
-        assert r['url'].startswith('https://') and len(r['source']) > 20 and r['n'] > 0, r['name']
-        assert r['url'] in section('Results'), r['name']
 
 
 def test_the_whole_game_is_short():

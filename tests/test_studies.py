@@ -225,3 +225,14 @@ def test_cifar_as_its_authors_publish_it(cifar, tmp_path, monkeypatch):
 def test_cifar_missing(cifar, tmp_path):
     with pytest.raises(SystemExit, match='neither cifar10.parquet nor a whole cifar-10-batches-py'):
         cifar.load(tmp_path)
+
+def test_published_figures_say_how_they_were_chosen(results):
+    for r in json.loads((results/'published.json').read_text()):
+        assert .6<r['accuracy']<.8 and r['url'].startswith('https://'), r['name']
+        assert all(len(r[k])>5 for k in ('split','chosen_on','views','beforehand','source')), r['name']
+
+def test_beside_fer_is_about_the_released_files(results):
+    final = [r for r in json.loads((results/'final.json').read_text()) if r['split']=='PrivateTest']
+    rows = json.loads((results/'beside_fer.json').read_text())['rows']
+    assert [r['name'] for r in rows][0]=='fer'
+    assert {r['name']: r['metrics'] for r in rows[1:]}=={r['name']: r['metrics'] for r in final}
