@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
 from fastai.callback.core import Callback
-from .loaders import Augment
+from .loaders import Augment, random_affine, _random_light
 from .train import _active, _has_native_bf16
 
 # %% ../nbs/13_teachers.ipynb #f0f2f887
@@ -96,7 +96,7 @@ class Distill(Callback):
     def __init__(self,
         teachers, # Trained networks for the same classes
         weight=.7, # Their share of the loss, from 0 to 1
-        views=0, # Augmented copies of each face, made and answered once; 0: new ones in each batch
+        views=0, # Augmented copies of each face, answered once; 0: answers anew for each batch
         folder=None, # Where views and answers are kept for other runs; default: the learner's path
     ):
         self.teachers,self.weight,self.views = list(teachers),weight,views
@@ -136,18 +136,21 @@ def after_loss(self:Distill):
     self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*taught
 
 # %% ../nbs/13_teachers.ipynb #3aa1b0fe
-def _augment_steps(dls): # of the training batches
-    return [s for t in dls.train.after_batch.fs if isinstance(t, Augment) for s in t.steps]
+_CLEAR = (random_affine, _random_light) # what teachers see, too
 
-def _views_name(dls, n): # other faces or another augmentation: another name
+def _augment_steps(dls): # of the training batches: for all, and for the student alone
+    steps = [s for t in dls.train.after_batch.fs if isinstance(t, Augment) for s in t.steps]
+    return [s for s in steps if s.func in _CLEAR],[s for s in steps if s.func not in _CLEAR]
+
+def _views_name(dls, n): # other faces or other views: another name
     images = dls.train.dataset.images.numpy()
-    steps = [(s.func.__name__, sorted(s.keywords.items())) for s in _augment_steps(dls)]
+    steps = [(s.func.__name__, sorted(s.keywords.items())) for s in _augment_steps(dls)[0]]
     digest = hashlib.sha256(repr((n, images.shape, steps)).encode()+images.tobytes())
     return f'views-{digest.hexdigest()[:12]}'
 
 # %% ../nbs/13_teachers.ipynb #0571ff39
 def _make_views(dls, n, bs=1024): # yields (place, uint8 images)
-    images,steps = dls.train.dataset.images,_augment_steps(dls)
+    images,(steps,_) = dls.train.dataset.images,_augment_steps(dls)
     for k in range(n):
         for i in range(0, len(images), bs):
             with torch.random.fork_rng(devices=[]):
@@ -195,14 +198,16 @@ def _prepare(self:Distill):
     files = [folder/f'{name}-{_digest(t)}.npy' for t in self.teachers]
     told = [self._answers(t, self.seen, f) for t,f in zip(self.teachers, files)]
     self.told = np.mean(told, 0, dtype=np.float32)
+    self.faults = _augment_steps(self.dls)[1]
 
 # %% ../nbs/13_teachers.ipynb #ea71a300
 @patch
 def before_batch(self:Distill):
-    "With `views`: the batch's faces as they were answered for"
+    "With `views`: the batch's faces as they were answered for, with faults of their own"
     if not self.training or not self.views: return
     i = self.dls.train.ix.numpy()
     place = (i+self.epoch)%self.views,i
     x = torch.as_tensor(self.seen[place][:,None]).to(self.dls.device).float()/255
+    for step in self.faults: x = step(x)
     self.learn.xb = (x.contiguous(memory_format=torch.channels_last),)
     self.answer = torch.as_tensor(self.told[place]).to(self.dls.device)

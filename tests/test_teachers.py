@@ -75,7 +75,8 @@ def test_views_are_answered_once_and_shown_in_turn(faces, tmp_path):
         def after_pred(self):
             if self.training: seen.append((self.epoch, self.dls.train.ix, self.xb[0].clone()))
     d = Distill(teachers, views=3, folder=tmp_path)
-    fitted(faces, 0, epochs=4, bf16=False, cbs=[d, See()])
+    clear = dict(rotation=15., flip=.5, light=.2)
+    fitted(faces, 0, epochs=4, bf16=False, augment=clear, cbs=[d, See()])
     n = (faces.split=='train').sum()
     assert d.seen.shape==(3,n,48,48) and d.told.shape==(3,n,7)
     for epoch,ix,x in seen:
@@ -85,6 +86,22 @@ def test_views_are_answered_once_and_shown_in_turn(faces, tmp_path):
     with torch.no_grad(): want = sum(t(faces_again).softmax(1) for t in teachers)/2
     assert torch.allclose(torch.as_tensor(d.told[2]), want, atol=.02) # half precision, perhaps bf16
     assert len({a.tobytes() for a in d.seen[:,0]})==3
+
+def test_only_the_student_sees_what_hides_the_face(faces, tmp_path):
+    "Noise and boxes are not in the views: another strength of them needs no new answers"
+    teacher,seen = create_model('nano'),[]
+    class See(Callback):
+        order = 1000
+        def after_pred(self):
+            if self.training: seen.append((self.dls.train.ix, self.xb[0].clone()))
+    for erase in (1.,.5):
+        d = Distill([teacher], views=1, folder=tmp_path)
+        augment = dict(flip=.5, noise=.1, degrade=1., erase=erase)
+        fitted(faces, 0, augment=augment, cbs=[d, See()])
+    assert len(list(tmp_path.iterdir()))==2
+    for ix,x in seen:
+        clear = torch.tensor(d.seen[0, ix])[:,None].float()/255
+        assert ((x-clear).abs().amax((1,2,3))>0).float().mean()>.9
 
 def test_views_are_shared_and_another_teacher_adds_only_its_answers(faces, tmp_path):
     a,b = create_model('nano'),create_model('nano')
