@@ -10,11 +10,9 @@ import cv2
 import os
 import numpy as np
 import pandas as pd
-
 from contextlib import suppress
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.xdg import xdg_cache_home
-
 from importlib.resources import files
 from itertools import combinations, product
 from typing import NamedTuple

@@ -243,3 +243,9 @@ def test_the_packages_pairs_of_the_drawn_faces(root, monkeypatch):
     assert len(planted) > 10 and share > .95, share
     exact = pairs[pairs.kind == 'exact']
     assert (faces.images[exact.a] == faces.images[exact.b]).all() and len(exact)
+
+
+def test_processes_find_what_one_loop_finds(drawn, leaks, monkeypatch):
+    "Many pairs are compared in other processes, few in this one: the same answers, bit for bit"
+    monkeypatch.setattr(quality, '_MANY', 0)
+    pd.testing.assert_frame_equal(find_leaks(drawn), leaks)
