@@ -117,8 +117,8 @@ def seen_text(lines):
 
 def bits_text(released):
     "What the 8-bit files are, one sentence each"
-    said = [f"`{n}` is `{n.removesuffix('-int8')}` with 8 bits for each weight and activation of its "
-            f"convolutions. It was calibrated on {r['calibrated_on']} and gives "
+    said = [f"`{n}` is `{n.removesuffix('-int8')}` with 8 bits for each weight and activation of "
+            f"its convolutions. It was calibrated on {r['calibrated_on']} and gives "
             f"{r['agreement']:.1%} of them the same answer." for n,r in released.items()]
     return '\n\n'.join(said)
 
