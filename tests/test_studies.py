@@ -97,7 +97,7 @@ def test_plan_of_runs(study):
         changes = {k:v for k,v in settings.items() if k not in other}
         models.get_recipe(settings['recipe'], **changes)
         for t in settings.get('teachers', ()): assert runs.index(t)<runs.index(name), (name, t)
-    assert runs[:3]==['nano_plain_s0','nano_plain_s1','nano_plain_s2']
+    assert runs[:3]==['small_plain_s0','small_plain_s1','small_plain_s2']
     assert [models.RUNS[r]['seed'] for r in runs[:3]]==[0,1,2]
 
 @pytest.mark.parametrize('name', ['nano_plane','nano_plain_s','nano_plain_s9','s0',''])
