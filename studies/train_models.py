@@ -39,7 +39,7 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1),
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
-TEACHERS = ['small_plain'] # all their seeds together
+TEACHERS = ['small_plain_s0','small_plain_s1'] # a line of the plan would mean all its seeds
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
     small_plain=dict(recipe='small', augment=CLEAR, seeds=3, hours=2.4), # no faults: a teacher
     nano_plain=dict(recipe='nano', augment=CLEAR, seeds=3, hours=1),
@@ -61,7 +61,8 @@ def expanded(line, seed):
     "The settings of one run: its seed, and each seed of its teachers"
     settings = {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}
     if 'teachers' in settings:
-        settings['teachers'] = [run for t in settings['teachers'] for run in run_names(t)]
+        names = [run_names(t) if t in PLAN else [t] for t in settings['teachers']]
+        settings['teachers'] = sum(names, [])
     return settings|dict(seed=seed)
 
 RUNS = {run: expanded(line, seed) for line in PLAN for seed,run in enumerate(run_names(line))}
