@@ -14,7 +14,8 @@ pixels in, probabilities out. The face of `fer` is enlarged to its 64x64 before 
 The scores of `fer` on PrivateTest (with FER2013_PATH) are computed here, ours are read from
 `studies/results/final.json`: this script looks at PrivateTest with no network of ours.
 """
-import argparse, json, os, platform, subprocess, sys, time
+import argparse, json, os, platform, subprocess, sys, tempfile, time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
@@ -82,12 +83,15 @@ class Fer:
         command = [python, '-W', 'ignore', __file__, '--serve']
         quiet = dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3', CUDA_VISIBLE_DEVICES='')
         quiet.pop('PYTHONPATH', None)
-        self.process = subprocess.Popen(command, env=quiet, text=True, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            self.process = subprocess.Popen(command, env=quiet, text=True, stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        except OSError as e: raise SystemExit(f"FER_PYTHON: {python}: {e.strerror}") from None
 
     def ask(self, **order):
-        self.process.stdin.write(json.dumps(order)+'\n')
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError): # it has ended: then it says nothing
+            self.process.stdin.write(json.dumps(order)+'\n')
+            self.process.stdin.flush()
         said = self.process.stdout.readline()
         if not said: raise SystemExit(f"FER_PYTHON has no working {PACKAGE}: {__file__} says how")
         return json.loads(said)
@@ -150,7 +154,6 @@ def main():
     if args.serve: return serve_fer()
     python = os.environ.get('FER_PYTHON')
     if not python: return print(f"left out: FER_PYTHON is not set; {__file__} says what to install")
-    import tempfile
     from fer_nbdev.predict import list_predictors, load_predictor
     fer = Fer(python)
     times = timed(fer, {name: load_predictor(name) for name in list_predictors()})

@@ -195,7 +195,7 @@ def _prepare(self:Distill):
     parts = _make_views(self.dls, self.views)
     shape = (self.views,*self.dls.train.dataset.images.shape)
     self.seen = _array_file(folder/f'{name}.npy', shape, np.uint8, parts)
-    files = [folder/f'{name}-{_digest(t)}.npy' for t in self.teachers]
+    files = [folder/f'{name}-{t}.npy' for t in self.about['teachers']]
     told = [self._answers(t, self.seen, f) for t,f in zip(self.teachers, files)]
     self.told = np.mean(told, 0, dtype=np.float32)
     self.faults = _augment_steps(self.dls)[1]

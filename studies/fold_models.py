@@ -21,7 +21,7 @@ from fer_nbdev.quality import clean_split, find_duplicates
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill
 from fer_nbdev.train import get_recipe, predict_faces
-from train_models import FOLDER as RUN_FOLDER, RUNS
+from train_models import FOLDER as RUN_FOLDER, RUNS, VIEWS
 
 FOLDER = RUN_FOLDER/'folds'
 
@@ -63,7 +63,7 @@ def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
     recipe['epochs'] = max(1, round(epochs_share*recipe['epochs']))
     networks = [train_run(t, faces, folder, epochs_share, only, runs)
                 for t in teachers_of(name, only, runs)]
-    cbs = [Distill(networks)] if networks else []
+    cbs = [Distill(networks, views=VIEWS, folder=folder/'views')] if networks else []
     return fit_recipe(faces, recipe, folder/name, seed=seed, cbs=cbs).model
 
 

@@ -12,6 +12,8 @@ def test_without_its_environment_it_says_what_to_do(root):
     r = bench(root, FER_PYTHON=sys.executable) # ours has no tensorflow
     assert r.returncode==1 and 'FER_PYTHON has no working fer==25.10.3' in r.stderr
     assert 'Traceback' not in r.stderr
+    r = bench(root, FER_PYTHON='/nowhere/python')
+    assert r.returncode==1 and r.stderr.startswith('FER_PYTHON: /nowhere/python: No such file')
 
 def test_table_and_json(root, tmp_path):
     "A stand-in that needs 2 ms a face: ratios and file"
