@@ -45,7 +45,7 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
     nano_plain=dict(recipe='nano', augment=CLEAR, seeds=3, hours=1),
     nano=dict(recipe='nano', epochs=100, augment=STUDENT, teachers=TEACHERS, seeds=3,
               hours=1.6), # released; students do not overfit
-    small=dict(recipe='small', augment=STUDENT, teachers=TEACHERS, seeds=3, hours=2.6),
+    small=dict(recipe='small', epochs=50, augment=STUDENT, teachers=TEACHERS, seeds=3, hours=3),
     base=dict(recipe='base', epochs=40, augment=STUDENT, teachers=TEACHERS, seeds=1, hours=2.3),
     nano_faults=dict(recipe='nano', augment=STUDENT, seeds=3, hours=1), # what do faults cost?
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
