@@ -19,9 +19,8 @@ import numpy as np
 from fer_nbdev.data import load_fer
 from fer_nbdev.quality import clean_split, find_duplicates
 from fer_nbdev.runs import fit_recipe
-from fer_nbdev.teachers import Distill
 from fer_nbdev.train import get_recipe, predict_faces
-from train_models import FOLDER as RUN_FOLDER, RUNS, VIEWS
+from train_models import FOLDER as RUN_FOLDER, RUNS, lessons
 
 FOLDER = RUN_FOLDER/'folds'
 
@@ -58,12 +57,12 @@ def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
     s = {k:v for k,v in runs[name].items() if k!='teachers'}
     if s.pop('published', False) or s.pop('classes', None):
         raise ValueError(f"{name}: a run on other faces or classes is not released: no folds")
-    seed = s.pop('seed', 0)
+    seed,votes = s.pop('seed', 0),s.pop('votes', 0.)
     recipe = get_recipe(s.pop('recipe'), **s)
     recipe['epochs'] = max(1, round(epochs_share*recipe['epochs']))
     networks = [train_run(t, faces, folder, epochs_share, only, runs)
                 for t in teachers_of(name, only, runs)]
-    cbs = [Distill(networks, views=VIEWS, folder=folder/'views')] if networks else []
+    cbs = lessons(networks, votes, folder)
     return fit_recipe(faces, recipe, folder/name, seed=seed, cbs=cbs).model
 
 

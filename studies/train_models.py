@@ -24,7 +24,7 @@ from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.quality import _known_leaks, clean_split
 from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.runs import fit_recipe
-from fer_nbdev.teachers import Distill
+from fer_nbdev.teachers import Distill, VoteTeacher
 from fer_nbdev.train import RECIPES, get_recipe, predict_faces
 
 HERE = Path(__file__).parent
@@ -34,22 +34,24 @@ COMMAND = 'python studies/train_models.py'
 OURS = ('lr','schedule','bs','augment','ema_decay','wd','loss_args')
 OURS = {k: RECIPES['small'][k] for k in OURS} # our recipe for their network
 CLEAR = {**AUGMENT, 'noise':0., 'blur':0., 'lowres':0., 'jpeg':0, 'erase':.25}
-STUDENT = {**AUGMENT, 'degrade':.2, 'erase':.25} # a camera's faults, not on most faces
+FAULTS = {**AUGMENT, 'degrade':.2, 'erase':.25} # a camera's faults, not on most faces
 LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10, lr=1e-3,
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1),
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
 TEACHERS = ['small_plain_s0','small_plain_s1'] # a line of the plan would mean all its seeds
+OTHER = ('recipe','seed','classes','published','teachers','votes') # settings beside the recipe's
+LESSON = .4 # share of the loss that teachers have; `votes` is the votes' share of the rest
+STUDENT = dict(augment=FAULTS, teachers=TEACHERS, votes=.5)
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
     small_plain=dict(recipe='small', augment=CLEAR, seeds=3, hours=2.4), # no faults: a teacher
     nano_plain=dict(recipe='nano', augment=CLEAR, seeds=3, hours=1),
-    nano=dict(recipe='nano', epochs=100, augment=STUDENT, teachers=TEACHERS, seeds=3,
-              hours=1.6), # released; students do not overfit
-    small=dict(recipe='small', epochs=50, augment=STUDENT, teachers=TEACHERS, seeds=3, hours=3),
-    base=dict(recipe='base', epochs=40, augment=STUDENT, teachers=TEACHERS, seeds=1, hours=2.3),
-    nano_faults=dict(recipe='nano', augment=STUDENT, seeds=3, hours=1), # what do faults cost?
+    nano=dict(recipe='nano', epochs=100, **STUDENT, seeds=3, hours=1.6), # released
+    small=dict(recipe='small', epochs=50, **STUDENT, seeds=3, hours=3),
+    base=dict(recipe='base', epochs=40, **STUDENT, seeds=1, hours=2.3),
+    nano_faults=dict(recipe='nano', augment=FAULTS, seeds=3, hours=1), # what do faults cost?
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
-    nano_published=dict(recipe='nano', published=True, seeds=3, hours=2), # what leaks are worth
+    nano_published=dict(recipe='nano', augment=CLEAR, published=True, seeds=3, hours=1), # what leaks are worth
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
     emojify_seven_ours=dict(recipe='emojify', **OURS, seeds=3, hours=3),
     emojify_five=dict(recipe='emojify', classes=FIVE, seeds=3, hours=2.5),
@@ -85,7 +87,7 @@ def data(classes):
 def trained(name):
     "The network that the run `name` ended with"
     path = FOLDER/name/'model.safetensors'
-    if not path.exists():
+    if not finished(name) or not path.exists():
         raise SystemExit(f"{name} is a teacher of this run, not trained yet: {COMMAND} {name}")
     model = create_model(get_recipe(RUNS[name]['recipe'])['model'])
     load_weights(model, path)
@@ -93,7 +95,7 @@ def trained(name):
 
 def scores(faces, y_prob): return _metrics_record(faces.labels, y_prob)
 
-def results(name, learn, valid, leaked, teachers, distill):
+def results(name, learn, valid, leaked, teachers, cbs):
     "What a run is committed as"
     path = FOLDER/name
     wall,cpu = torch.load(path/'checkpoint.pt', weights_only=True)['seconds']
@@ -105,33 +107,48 @@ def results(name, learn, valid, leaked, teachers, distill):
                command=f'{COMMAND} {name}', metrics=scores(valid, y_prob),
                leaked=part(leaked), leak_free=part(~leaked),
                record=json.loads((path/'record.json').read_text()))
-    for d in distill:
+    for d in (c for c in cbs if isinstance(c, Distill)):
         together = np.mean([predict_faces(m, valid.images) for m in d.teachers], 0)
         out.update(teachers_weight=d.weight, teachers_together=scores(valid, together))
     return out
 
-def train(name, recipe, seed, classes=None, published=False, teachers=(), **changes):
+def lessons(networks, votes, folder):
+    "The callbacks of a run whose teachers are `networks` and, with a share of `votes`, its votes"
+    told = [VoteTeacher(votes)] if votes else []
+    return told+([Distill(networks, LESSON, VIEWS, folder/'views')] if networks else [])
+
+def train(name, recipe, seed, classes=None, published=False, teachers=(), votes=0., **changes):
     "Train the run `name`, or go on with it; write what it is worth to its folder"
     faces,leaks = data(classes)
     valid = faces.subset('valid')
     leaked = np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train'])
     faces = faces if published else clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
-    networks = [trained(t) for t in teachers]
-    distill = [Distill(networks, views=VIEWS, folder=FOLDER/'views')] if teachers else []
-    learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=distill, **changes)
-    result = results(name, learn, valid, leaked, list(teachers), distill)
+    cbs = lessons([trained(t) for t in teachers], votes, FOLDER)
+    learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=cbs, **changes)
+    result = results(name, learn, valid, leaked, list(teachers), cbs)
     write_json(FOLDER/name/'result.json', result)
 
+def planned(name):
+    "What makes the run `name` this very run, as `done` reads it from a result"
+    s = RUNS[name]
+    recipe = get_recipe(s['recipe'], **{k:v for k,v in s.items() if k not in OTHER})
+    told = (LESSON,VIEWS) if 'teachers' in s else None
+    return recipe,s['seed'],list(s.get('teachers', ())),told,s.get('votes', 0.)
+
+def done(result):
+    "Recipe, seed, teachers, their share and views, and the votes' share of a finished run"
+    r = result['record']
+    told,votes = r['callbacks'].get('Distill'),r['callbacks'].get('VoteTeacher', dict(weight=0.))
+    told = told and (told['weight'],told.get('views', 0))
+    return r['recipe'],result['seed'],result['teachers'],told,votes['weight']
+
 def finished(name):
-    "Is there a result of this very recipe? A SystemExit if there is one of another"
+    "Is there a result of this very run? A SystemExit if there is one of another"
     path = FOLDER/name/'result.json'
     if not path.exists(): return False
-    s = RUNS[name]
-    other = ('recipe','seed','classes','published','teachers')
-    recipe = get_recipe(s['recipe'], **{k:v for k,v in s.items() if k not in other})
-    if json.loads(path.read_text())['record']['recipe']==recipe: return True
-    raise SystemExit(f"{path.parent} holds a run of another recipe: "
+    if done(json.loads(path.read_text()))==planned(name): return True
+    raise SystemExit(f"{path.parent} holds another run than the plan's: "
                      "set FER_RUNS to another folder, or move it away")
 
 def publish(name):

@@ -93,8 +93,7 @@ def test_plan_of_runs(study):
     models = study('train_models')
     runs = list(models.RUNS)
     for name,settings in models.RUNS.items():
-        other = ('recipe','seed','classes','published','teachers')
-        changes = {k:v for k,v in settings.items() if k not in other}
+        changes = {k:v for k,v in settings.items() if k not in models.OTHER}
         models.get_recipe(settings['recipe'], **changes)
         for t in settings.get('teachers', ()): assert runs.index(t)<runs.index(name), (name, t)
     assert runs[:3]==['small_plain_s0','small_plain_s1','small_plain_s2']
@@ -133,8 +132,11 @@ def test_a_run_and_its_student(study, monkeypatch, tmp_path):
     def again(*args, **kwargs): raise AssertionError('trained again')
     monkeypatch.setattr(models, 'fit_recipe', again)
     models.main(['a_s0'])
+    models.RUNS['b_s0']['votes'] = .5
+    with pytest.raises(SystemExit, match="b_s0 holds another run than the plan's"):
+        models.main(['b_s0'])
     quick['epochs'] = 2
-    with pytest.raises(SystemExit, match='a_s0 holds a run of another recipe'):
+    with pytest.raises(SystemExit, match="a_s0 holds another run than the plan's"):
         models.main(['a_s0'])
 
 def test_summary_over_seeds(study):
