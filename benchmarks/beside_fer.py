@@ -1,4 +1,4 @@
-"""Our released files beside the package `fer`: milliseconds a face, and who is right on PrivateTest
+"""Our released files beside the package `fer`: milliseconds per face, and scores on PrivateTest
 
     python benchmarks/beside_fer.py            a table on the screen
     python benchmarks/beside_fer.py --json F   and the same figures in file F
@@ -10,7 +10,8 @@
     export FER_PYTHON=/some/where/bin/python
 
 Both sides are timed in one run, in turns, each on one thread of the same core: a face as uint8
-pixels in, probabilities out. The face of `fer` is enlarged to its 64x64 before the clock starts.
+pixels in, probabilities out. The face of `fer` is enlarged to its 64x64 before the clock starts;
+its network answers one face at a time, also when it gets 64.
 The scores of `fer` on PrivateTest (with FER2013_PATH) are computed here, ours are read from
 `studies/results/final.json`: this script looks at PrivateTest with no network of ours.
 """
@@ -61,11 +62,13 @@ def serve_fer():
     "Answer orders on standard input: the time for `n` faces, or the probabilities for a file"
     import cv2
     cv2.setNumThreads(1)
+    from fer import FER
     answer = fer_network()
     def enlarged(faces): return np.stack([cv2.resize(f, (64, 64)) for f in faces])
     for line in sys.stdin:
         order = json.loads(line)
-        if 'faces' in order: said = answer(enlarged(np.load(order['faces']))).tolist()
+        if order.get('labels'): said = list(FER._get_labels().values())
+        elif 'faces' in order: said = answer(enlarged(np.load(order['faces']))).tolist()
         else:
             x = enlarged(random_faces(order['n']))
             said = median_ms(lambda: answer(x))/order['n']
@@ -119,8 +122,8 @@ def scored(fer, folder):
     test = faces.subset('test')
     np.save(folder/'faces.npy', test.images)
     y_prob = np.array(fer.ask(faces=str(folder/'faces.npy')))
-    order = 'angry','disgust','fear','happy','sad','surprise','neutral' # `FER._get_labels`
-    assert order == tuple(EMOTIONS)
+    order = fer.ask(labels=True)
+    if order != list(EMOTIONS): raise SystemExit(f"fer answers in another order: {order}")
     return dict(n=len(test), metrics=_metrics_record(test.labels, y_prob))
 
 

@@ -92,7 +92,7 @@ def small(n_classes=7, in_channels=1):
 
 # %% ../nbs/09_models.ipynb #7a04e982
 def base(n_classes=7, in_channels=1):
-    "3.8 M parameters, 8 MB in half precision: a teacher of the other two"
+    "3.8 M parameters, 8 MB in half precision: the largest of the three"
     pool = nn.MaxPool2d(2)
     return FaceNet(nn.Sequential(
         _conv_block(in_channels, 64, ks=5, stride=2), _conv_block(64,64), pool,

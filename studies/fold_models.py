@@ -6,7 +6,7 @@
 training faces are cut into folds, all duplicates of a photo in one fold. For each fold the run is
 trained on the other folds by its recipe in `train_models.py`, its teachers as well, and the network
 answers for the fold left out. Two cheaper variants, both recorded in the file: `--epochs-share .5`
-shortens every recipe, and `--teachers small_plain_s0 nano_plain_s0` keeps only these. A student
+shortens every recipe, and `--teachers small_plain_s0` keeps only this one. A student
 without any teacher (`--teachers` and no name) has another confidence than the run itself, so only
 `tau` is taken from such a file.
 
@@ -16,7 +16,7 @@ import argparse, json
 from pathlib import Path
 
 import numpy as np
-from fer_nbdev.data import load_fer
+from common import real_faces
 from fer_nbdev.quality import clean_split, find_duplicates
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.train import get_recipe, predict_faces
@@ -49,6 +49,8 @@ def without_fold(faces, left_out):
 def teachers_of(name, only=None, runs=RUNS):
     "The runs whose networks teach the run `name`; `only` these if names are given"
     every = runs[name].get('teachers', ())
+    if only and set(only)-set(every):
+        raise ValueError(f"{name} is not taught by {sorted(set(only)-set(every))}, but by {every}")
     return [r for r in every if only is None or r in only]
 
 
@@ -103,10 +105,7 @@ def read_folds(name, faces, folder=FOLDER):
 
 def training_faces():
     "The faces of the clean training split that FER+ calls faces"
-    faces = load_fer()
-    if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013: folds need real faces")
-    train = clean_split(faces).subset('train')
+    train = clean_split(real_faces()).subset('train')
     return train[~train.not_a_face]
 
 

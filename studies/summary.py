@@ -4,12 +4,16 @@ Reads the runs in `results/` that have a seed in their name, all judged on Publi
 `results/summary.json`. The standard deviation is the one between seeds (n-1); one seed has none.
 """
 import json, re
-from pathlib import Path
 
 import numpy as np
+from common import RESULTS, write_json
 
-RESULTS = Path(__file__).parent/'results'
 METRICS = ('accuracy','balanced_accuracy','macro_f1','log_loss')
+
+def same(run):
+    "What all seeds of a recipe have in common, as text"
+    record = {k:v for k,v in run['record'].items() if k in ('recipe','callbacks','fingerprint')}
+    return json.dumps([run['params'],run['teachers'],record], sort_keys=True)
 
 def summary(runs):
     "One row for each recipe: `runs` are the contents of the json of runs"
@@ -18,6 +22,8 @@ def summary(runs):
         lines.setdefault(re.sub(r'_s\d+$', '', r['name']), []).append(r)
     rows = []
     for name,group in sorted(lines.items()):
+        if len({same(r) for r in group})>1:
+            raise ValueError(f"the seeds of {name} were trained in different ways: train them anew")
         values = {m: np.array([r['metrics'][m]['value'] for r in group]) for m in METRICS}
         mean = {m: round(float(v.mean()), 4) for m,v in values.items()}
         std = {m: round(float(v.std(ddof=1)), 4) if len(v)>1 else None for m,v in values.items()}
@@ -33,9 +39,7 @@ def seeded(folder):
 
 if __name__=='__main__':
     rows = summary(seeded(RESULTS))
-    part = RESULTS/'summary.json.part'
-    part.write_text(json.dumps(rows, indent=1)+'\n')
-    part.replace(RESULTS/'summary.json')
+    write_json(RESULTS/'summary.json', rows)
     for r in rows:
         mean,std = ({m: v[m] for m in METRICS} for v in (r['mean'],r['std']))
         print(f"{r['name']:<20}{len(r['seeds'])} seeds, mean {mean}, standard deviation {std}")

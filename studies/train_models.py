@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import RESULTS, real_faces, write_json
 from fer_nbdev.core import FIVE
-from fer_nbdev.data import load_fer
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.quality import _known_leaks, clean_split
@@ -27,8 +27,7 @@ from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill, VoteTeacher
 from fer_nbdev.train import RECIPES, get_recipe, predict_faces
 
-HERE = Path(__file__).parent
-FOLDER,RESULTS = Path(os.environ.get('FER_RUNS', HERE/'runs')),HERE/'results'
+FOLDER = Path(os.environ.get('FER_RUNS', Path(__file__).parent/'runs'))
 COMMAND = 'python studies/train_models.py'
 
 OURS = ('lr','schedule','bs','augment','ema_decay','wd','loss_args')
@@ -39,8 +38,8 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1),
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
-TEACHERS = ['small_plain_s0','small_plain_s1'] # a line of the plan would mean all its seeds
-OTHER = ('recipe','seed','classes','published','teachers','votes') # settings beside the recipe's
+TEACHERS = ['small_plain_s0','small_plain_s1']
+OTHER = ('recipe','seed','classes','published','teachers','votes') # beside a recipe's settings
 LESSON = .4 # share of the loss that teachers have; `votes` is the votes' share of the rest
 STUDENT = dict(augment=FAULTS, teachers=TEACHERS, votes=.5)
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
@@ -51,7 +50,8 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
     base=dict(recipe='base', epochs=40, **STUDENT, seeds=1, hours=2.3),
     nano_faults=dict(recipe='nano', augment=FAULTS, seeds=3, hours=1), # what do faults cost?
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
-    nano_published=dict(recipe='nano', augment=CLEAR, published=True, seeds=3, hours=1), # what leaks are worth
+    nano_published=dict(recipe='nano', augment=CLEAR, published=True, seeds=3,
+                        hours=1), # what leaks are worth
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
     emojify_seven_ours=dict(recipe='emojify', **OURS, seeds=3, hours=3),
     emojify_five=dict(recipe='emojify', classes=FIVE, seeds=3, hours=2.5),
@@ -61,27 +61,15 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
 def run_names(line): return [f'{line}_s{seed}' for seed in range(PLAN[line]['seeds'])]
 
 def expanded(line, seed):
-    "The settings of one run: its seed, and each seed of its teachers"
-    settings = {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}
-    if 'teachers' in settings:
-        names = [run_names(t) if t in PLAN else [t] for t in settings['teachers']]
-        settings['teachers'] = sum(names, [])
-    return settings|dict(seed=seed)
+    "The settings of one run"
+    return {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}|dict(seed=seed)
 
 RUNS = {run: expanded(line, seed) for line in PLAN for seed,run in enumerate(run_names(line))}
-
-def write_json(path, content):
-    "Under another name first: a killed script leaves no half file"
-    part = path.with_name(path.name+'.part')
-    part.write_text(json.dumps(content, indent=1)+'\n')
-    part.replace(path)
 
 @functools.cache
 def data(classes):
     "FER-2013 in all its splits, and the leaks between them, searched for once"
-    faces = load_fer(classes=classes)
-    if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these runs need")
+    faces = real_faces(classes)
     return faces,_known_leaks(faces)
 
 def trained(name):

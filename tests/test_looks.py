@@ -21,6 +21,9 @@ def ledger(studies):
     return ledger
 
 
+def signed(about, ledger): return dict(about, digest=ledger._digest(about, ''))
+
+
 @pytest.fixture
 def place(tmp_path, root, studies, ledger):
     "A folder with one released file, its records and a ledger with one line"
@@ -29,8 +32,9 @@ def place(tmp_path, root, studies, ledger):
     results.mkdir()
     shutil.copy(root/'fer_nbdev/weights/nano.onnx', weights)
     run = dict(teachers=[], cpu_minutes=3., params=299263, seed=0)
-    (results/'nano.json').write_text(json.dumps(run))
-    (results/'nano_release.json').write_text(json.dumps(dict(name='nano', split='valid')))
+    (results/'nano_s0.json').write_text(json.dumps(run))
+    about = dict(name='nano', run='nano_s0', split='valid')
+    (results/'nano_release.json').write_text(json.dumps(signed(about, ledger)))
     (results/'looks.jsonl').write_text('')
     ledger.add_line(dict(kind='lost run', name='first'), results/'looks.jsonl')
     return weights,results
@@ -127,7 +131,7 @@ def spoil_rows(results):
     (results/'final.json').write_text('[{"name": "nano", "split": "PrivateTest", "n": 9}]')
 def spoil_results(results): (results/'final.json').write_text('{"a": 1}')
 def spoil_release(results): edit(results/'nano_release.json', 'valid', 'test')
-def spoil_run(results): (results/'nano.json').unlink()
+def spoil_run(results): (results/'nano_s0.json').unlink()
 
 
 @pytest.mark.parametrize('spoil,says', [
@@ -139,7 +143,7 @@ def spoil_run(results): (results/'nano.json').unlink()
     (spoil_rows, 'are in no look of the ledger'),
     (spoil_results, 'expected a list of rows'),
     (spoil_release, "is of the split 'test', expected 'valid'"),
-    (spoil_run, 'nano.json is missing'),
+    (spoil_run, 'nano_s0.json is missing'),
 ])
 def test_nothing_is_scored(place, drawn, spoil, says, monkeypatch, capsys):
     import final_evaluation as fe
@@ -172,17 +176,17 @@ def test_edited_figures_are_refused(place, drawn, ledger):
     with pytest.raises(ValueError, match="'nano' are in no look"): evaluate(place, drawn)
 
 
-def test_card_refuses_an_edited_release(studies, monkeypatch, tmp_path, ledger):
-    import model_card
-    monkeypatch.setattr(model_card, 'RESULTS', tmp_path)
+def test_an_edited_release_is_refused(studies, tmp_path, ledger):
     about = dict(name='nano', split='valid', tau=.1)
     path = tmp_path/'nano_release.json'
-    path.write_text(json.dumps(dict(about, digest=ledger._digest(about, ''))))
-    assert model_card.read_release('nano')['tau']==.1
+    path.write_text(json.dumps(signed(about, ledger)))
+    assert ledger.read_release('nano', tmp_path)['tau']==.1
     edit(path, '0.1', '0.3')
-    with pytest.raises(ValueError, match='edited by hand'): model_card.read_release('nano')
+    with pytest.raises(ValueError, match='edited by hand'): ledger.read_release('nano', tmp_path)
+    path.write_text(json.dumps(about)) # a digest that was taken out is no way around
+    with pytest.raises(ValueError, match='edited by hand'): ledger.read_release('nano', tmp_path)
     path.write_text(json.dumps(dict(about, split='test')))
-    with pytest.raises(ValueError, match="split 'test'"): model_card.read_release('nano')
+    with pytest.raises(ValueError, match="split 'test'"): ledger.read_release('nano', tmp_path)
 
 
 def test_card_gives_the_count_of_looks(root, studies, ledger):
@@ -311,14 +315,16 @@ def test_runs_of_the_plan_are_understood(studies):
     "All runs that are to be released, their teachers included, have recipes for their folds"
     from fer_nbdev.train import get_recipe
     from fold_models import RUNS, teachers_of
-    from train_models import run_names
+    from train_models import OTHER, run_names
     for name in [r for line in ('nano','small') for r in run_names(line)]:
         teachers = teachers_of(name)
         assert teachers and len(set(teachers))==len(teachers)
         assert teachers_of(name, teachers[:1])==teachers[:1] and teachers_of(name, [])==[]
+        with pytest.raises(ValueError, match="not taught by \\['nano_plain_s0'\\]"):
+            teachers_of(name, ['nano_plain_s0'])
         for t in (name,*teachers):
-            s = {k:v for k,v in RUNS[t].items() if k not in ('teachers','seed')}
-            assert get_recipe(s.pop('recipe'), **s)['epochs']>=1
+            s = {k:v for k,v in RUNS[t].items() if k not in OTHER}
+            assert get_recipe(RUNS[t]['recipe'], **s)['epochs']>=1
 
 
 def test_folds_of_other_faces_are_refused(folds, tmp_path):

@@ -34,7 +34,7 @@ def test_study_page_shows_the_json(root, results):
 def test_every_run_has_its_log_and_record(results):
     import pandas as pd
     runs = [p for p in results.glob('*.json') if 'record' in json.loads(p.read_text())]
-    assert {'small','nano'}<={p.stem for p in runs}
+    assert {f'{n}_s{k}' for n in ('small','nano') for k in range(3)}<={p.stem for p in runs}
     for p in runs:
         r = json.loads(p.read_text())
         log = pd.read_csv(p.with_suffix('.csv'))
@@ -62,9 +62,9 @@ def test_nothing_trains_on_test(root, tmp_path):
 def test_minutes_count_teachers_and_theirs_once(root, results, monkeypatch):
     monkeypatch.syspath_prepend(root/'studies')
     from final_evaluation import lineage
-    assert set(lineage('nano'))=={'nano','small','small_plain','small_rare','nano_plain'}
+    assert set(lineage('nano_s0'))=={'nano_s0','small_plain_s0','small_plain_s1'}
     for r in json.loads((results/'final.json').read_text()):
-        runs = lineage(r['name'].split(',')[0])
+        runs = lineage(r['run'])
         assert abs(sum(t['cpu_minutes'] for t in runs.values())-r['minutes'])<.1
 
 def test_temperature_undoes_what_made_answers_too_sure(root, monkeypatch):
@@ -110,7 +110,7 @@ def drawn_as_fer(monkeypatch, models, n=500):
         faces = synthetic_faces(n, random_state=0)
         faces.name = 'FER-2013'
         return faces
-    monkeypatch.setattr(models, 'load_fer', load)
+    monkeypatch.setattr(models, 'real_faces', load)
 
 def test_a_run_and_its_student(study, monkeypatch, tmp_path):
     "Trained in FER_RUNS, written to results, not trained again, and a teacher for another"
@@ -141,14 +141,18 @@ def test_a_run_and_its_student(study, monkeypatch, tmp_path):
 
 def test_summary_over_seeds(study):
     summary = study('summary')
-    def run(name, seed, x):
+    def run(name, seed, x, epochs=60):
         metrics = {m: dict(value=x) for m in summary.METRICS}
-        return dict(name=name, seed=seed, cpu_minutes=2., metrics=metrics)
+        record = dict(recipe=dict(epochs=epochs), callbacks={}, fingerprint='f')
+        return dict(name=name, seed=seed, cpu_minutes=2., metrics=metrics, params=9, teachers=[],
+                    record=record)
     runs = ('small_s0',0,.7), ('nano_s1',1,.5), ('nano_s0',0,.6), ('nano_s2',2,.7)
     a,b = summary.summary([run(*r) for r in runs])
     assert a['name']=='nano' and a['seeds']==[0,1,2] and a['best_seed']==2 and a['cpu_minutes']==6
     assert abs(a['mean']['accuracy']-.6)<1e-9 and abs(a['std']['accuracy']-.1)<1e-9
     assert b['seeds']==[0] and b['std']['accuracy'] is None
+    with pytest.raises(ValueError, match='seeds of nano were trained in different ways'):
+        summary.summary([run('nano_s0',0,.6), run('nano_s1',1,.6,epochs=100)])
 
 def test_summary_is_made_of_the_runs(study, results):
     summary = study('summary')
@@ -231,7 +235,9 @@ def test_cifar_missing(cifar, tmp_path):
 def test_published_figures_say_how_they_were_chosen(results):
     for r in json.loads((results/'published.json').read_text()):
         assert .6<r['accuracy']<.8 and r['url'].startswith('https://'), r['name']
-        assert all(len(r[k])>5 for k in ('split','chosen_on','views','beforehand','source')), r['name']
+        assert r['parameters']>1e6, r['name']
+        said = 'split','chosen_on','views','beforehand','source'
+        assert all(len(r[k])>5 for k in said), r['name']
 
 def test_beside_fer_is_about_the_released_files(results):
     final = [r for r in json.loads((results/'final.json').read_text()) if r['split']=='PrivateTest']
