@@ -2,6 +2,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from fer_nbdev.data import load_fer
 
 HERE = Path(__file__).parent
@@ -13,6 +14,10 @@ def real_faces(classes=None):
     if faces.name=='FER-2013': return faces
     raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which this script needs; "
                      "README.md says how to get it")
+
+def have_copies(faces, leaks):
+    "Of the faces of `valid` (N,): which ones have a copy in `train`, says `find_leaks`?"
+    return np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train'])
 
 def write_json(path, content):
     "Under another name first: a killed script leaves no half file"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, real_faces, write_json
+from common import RESULTS, have_copies, real_faces, write_json
 from fer_nbdev.core import FIVE
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.models import create_model, load_weights
@@ -109,7 +109,7 @@ def train(name, recipe, seed, classes=None, published=False, teachers=(), votes=
     "Train the run `name`, or go on with it; write what it is worth to its folder"
     faces,leaks = data(classes)
     valid = faces.subset('valid')
-    leaked = np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train'])
+    leaked = have_copies(faces, leaks)
     faces = faces if published else clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
     cbs = lessons([trained(t) for t in teachers], votes, FOLDER)
