@@ -1,4 +1,4 @@
-"""Did a file see copies of the faces that it is judged on? `python studies/leaked_part.py small nano`
+"""Did a file see copies of the faces it is judged on? `python studies/leaked_part.py small nano`
 
 Scores packaged networks (by name) or ONNX files (by path) on two parts of PublicTest: the faces of
 which `find_leaks` finds a copy in the published training split, and the others. A network that
