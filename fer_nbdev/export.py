@@ -209,14 +209,17 @@ def _describe(path, like, **more):
 # %% ../nbs/16_export.ipynb #16q80005
 def _quantize(path, out, images, name):
     "ONNX Runtime's static quantisation of the convolutions in `path` into `out`, quiet"
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
     simple = out.with_suffix('.simple')
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             quant_pre_process(path, simple, skip_symbolic_shape=True)
+            nodes = onnx.load(simple).graph.node
             quantize_static(simple, out, _Calibration(images), per_channel=True, reduce_range=True,
                             op_types_to_quantize=['Conv','MaxPool','Add','Relu'],
+                            nodes_to_exclude=[n.name for n in nodes if 'cam' in n.output],
                             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
     finally: simple.unlink(missing_ok=True)
     _describe(out, path, name=name, bits='8')

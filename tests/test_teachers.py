@@ -8,7 +8,7 @@ from fastai.callback.core import Callback
 from fer_nbdev.models import create_model
 from fer_nbdev.synthetic import synthetic_faces
 from fer_nbdev.runs import fit_recipe
-from fer_nbdev.teachers import Distill, VoteHead
+from fer_nbdev.teachers import Distill, VoteHead, VoteTeacher, _label_given_votes
 from fer_nbdev.train import fer_learner, predict_faces
 
 @pytest.fixture(scope='module')
@@ -40,6 +40,50 @@ def test_half_precision_as_in_any_fastai_script(faces):
     learn = fer_learner(faces, 'nano', bs=64, ema_decay=.9, seed=0, cbs=[VoteHead(.5)]).to_fp16()
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     assert not learn.plain_tensors.handles and np.isfinite(learn.recorder.values[-1][:2]).all()
+
+def test_translated_votes_are_calibrated(faces):
+    "Faces whose votes make a label 60 % likely have it in about 60 % of the cases"
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(7, .3), 20_000)
+    labels = np.array([rng.choice(7, p=row) for row in p])
+    votes = np.stack([rng.multinomial(10, row) for row in p])/10
+    votes = np.hstack([votes, np.zeros((len(p),3))]) # nobody chose the other three answers
+    q = _label_given_votes(votes, labels, 8) # and no face has the eighth label
+    assert (q[:,7]==0).all() and np.allclose(q.sum(1), 1, atol=1e-5)
+    for low in (.2,.4,.6,.8):
+        near = (q>=low)&(q<low+.1)
+        hits = (labels[:,None]==np.arange(8))[near]
+        assert abs(hits.mean()-q[near].mean())<.04, (low, hits.mean(), q[near].mean())
+
+def test_vote_teacher_mixes_labels_and_votes(faces):
+    seen,faces = [],with_votes(faces)
+    class See(Callback):
+        order = 1000
+        def after_loss(self):
+            if self.training:
+                i,loss = self.dls.train.ix,self.loss_grad.detach()
+                seen.append((i, self.yb[0], self.pred.detach(), loss))
+    learn = fer_learner(faces, 'nano', bs=64, seed=0, cbs=[VoteTeacher(.3), See()])
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+    data = learn.dls.train.dataset
+    q = torch.tensor(_label_given_votes(data.votes.numpy(), data.labels.numpy(), 7))
+    for i,y,pred,loss in seen:
+        want = .7*F.cross_entropy(pred, y)-.3*(q[i]*pred.log_softmax(1)).sum(1).mean()
+        assert torch.allclose(loss, want, atol=1e-5)
+
+@pytest.mark.parametrize('change,said', [
+    (dict(), 'these faces have no votes'),
+    (dict(mixup=.4), 'nobody has voted on a blend'),
+])
+def test_vote_teacher_without_votes(faces, change, said):
+    if change: faces = with_votes(faces)
+    learn = fer_learner(faces, 'nano', bs=64, cbs=[VoteTeacher()], **change)
+    with learn.no_bar(), learn.no_logging(), pytest.raises(ValueError, match=said):
+        learn.fit(1, 1e-3)
+
+@pytest.mark.parametrize('weight', [-.1, 1.5, float('nan')])
+def test_vote_teacher_weights(weight):
+    with pytest.raises(ValueError, match='from 0 to 1'): VoteTeacher(weight)
 
 def test_distill_mixes_labels_and_the_teachers_mean(faces):
     teachers = [create_model('nano').requires_grad_(False) for _ in range(2)]
