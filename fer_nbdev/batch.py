@@ -178,7 +178,7 @@ def _shares(predictor, faces):
 _BOX = ('x','y','w','h','score','turn')
 
 def _face_rows(source, boxes, shares, classes):
-    "One row a face; one with an empty `face` if there is none"
+    "One row per face; one with an empty `face` if there is none"
     if not boxes: return [dict(source=source)]
     rows = []
     for i,(box,p) in enumerate(zip(boxes, shares)):
@@ -443,7 +443,7 @@ def _work_off(todo, n, out, settings, progress, scheduler, workers):
 # %% ../nbs/21_batch.ipynb #b9fd161f
 def predict_many(
     source, # Path or URL of a file, folder or glob, or a list of these; pictures and parquet
-    out, # Folder for the answers, path or URL: parquet, a row a face
+    out, # Folder for the answers, path or URL: parquet, one row per face
     *,
     model=None, # For `load_predictor`: 'small', 'nano' or an `.onnx` file
     classes=None, # Answer among these only, such as `FIVE`

@@ -541,7 +541,7 @@ def _batch_images(
     part_size:Annotated[int, typer.Option(help="Pictures in a part")]=128,
     overwrite:_Overwrite=False, as_json:_Json=False, debug:_Debug=False,
 ):
-    "Answer for many images on several processes; parquet out, a row a face"
+    "Answer for many images on several processes; parquet out, one row per face"
     import logging
     from fer_nbdev.batch import predict_many
     if not debug: logging.disable() # Dask tells of lost workers at length; we tell of the end

@@ -90,7 +90,7 @@ def _check_array(what, a, shape, kinds):
 def _check_info(info, n):
     if info is None: return None
     if not _is_table(info):
-        raise ValueError(f"info: {type(info).__name__}, expected a DataFrame with one row a face")
+        raise ValueError(f"info: {type(info).__name__}, expected a DataFrame, one row per face")
     if len(info)!=n: raise ValueError(f"info: {len(info)} rows for {n} images")
     return info.reset_index(drop=True)
 
@@ -103,7 +103,7 @@ class Faces:
     split:np.ndarray = 'train' # 'train', 'valid' or 'test' for all faces, or one for each (N,)
     votes:np.ndarray = None # FER+ vote counts (N, 10)
     masks:np.ndarray = None # bool (N, H, W): the pixels that make a drawn face's expression
-    info:object = None # DataFrame with one row a face, in the order of the images
+    info:object = None # DataFrame with one row per face, in the order of the images
     classes:tuple = EMOTIONS # Class names, all different
     name:str = 'faces' # What data this is, for titles and records
     _arrays = ('images','labels','split','votes','masks')
@@ -186,7 +186,7 @@ def counts(self:Faces): # int array (n_classes,)
 
 # %% ../nbs/01_core.ipynb #006ad1ee
 @patch(as_prop=True)
-def frame(self:Faces): # DataFrame, one row a face
+def frame(self:Faces): # DataFrame, one row per face
     "`emotion` and `split` of each face as a DataFrame, with the columns of `info`"
     import pandas as pd
     d = pd.DataFrame(dict(emotion=pd.Categorical(self.emotions, self.classes), split=self.split))

@@ -47,8 +47,8 @@ def _from_csv(tree, names):
         votes,not_a_face,notes = _votes_beside(tree, usage)
     else:
         split = _split_off_valid(labels)
-        notes = [f"{name} has no usage: {(split=='valid').sum():,} of its faces were made "
-                 "`valid`, the same share of each class, seed 0"]
+        notes = [f"{name} has no usage column: {(split=='valid').sum():,} of its faces were "
+                 "made `valid`, the same share of each class, seed 0"]
     info = pd.DataFrame(dict(row=np.arange(len(images)), not_a_face=not_a_face))
     name = _title(len(images), tree.path/name)
     return Faces(images, labels, split, votes, info=info, name=name), notes

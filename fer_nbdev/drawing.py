@@ -165,7 +165,7 @@ _LOOK = dict(width=(.58,.70), chin=(.74,.88), jaw=(.55,.95), skin=(105,205), hai
 
 # %% ../nbs/90_drawing.ipynb #7a1fa7ce
 def _looks(rng, n):
-    "A DataFrame with one row a person: the face at rest"
+    "A DataFrame with one row per person: the face at rest"
     import pandas as pd
     return pd.DataFrame({k: rng.uniform(*r, n) for k,r in _LOOK.items()})
 
@@ -511,7 +511,7 @@ def _in_blocks(info): # (slice, rows of `info`) for some faces at a time
 
 # %% ../nbs/90_drawing.ipynb #54aad821
 def draw_faces(
-    info, # DataFrame as in `synthetic_faces(...).info`: one row a face
+    info, # DataFrame as in `synthetic_faces(...).info`: one row per face
     size:int=48, # Side in pixels
     random_state=0, # Seed of the noise, or a numpy Generator
 )->tuple: # (uint8 images (N, size, size), bool masks (N, size, size))

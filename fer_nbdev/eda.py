@@ -15,7 +15,7 @@ from .core import COLORS, Faces
 # %% ../nbs/04_eda.ipynb #0e6ab764
 def class_table(
     faces:Faces, # All splits
-)->pd.DataFrame: # Index class; one column a split, and their sum
+)->pd.DataFrame: # Index class; one column per split, and their sum
     "How many faces each class has in each split"
     d = pd.crosstab(pd.Categorical(faces.emotions, faces.classes), faces.split, dropna=False)
     d = d[[s for s in ('train','valid','test') if s in d]].rename_axis(None, axis=1)
@@ -79,7 +79,7 @@ def eigenfaces(
 # %% ../nbs/04_eda.ipynb #e18d22f5
 def image_stats(
     images, # uint8 (N, H, W)
-)->pd.DataFrame: # One row an image: brightness, contrast (grey levels), sharpness
+)->pd.DataFrame: # One row per image: brightness, contrast (grey levels), sharpness
     "Mean and standard deviation of the grey levels, and the variance of the Laplacian"
     x = np.asarray(images)
     if x.ndim!=3: raise ValueError(f"images: shape {x.shape}, expected (N, H, W)")

@@ -94,7 +94,7 @@ def _second(p):
 
 # %% ../nbs/06_evaluate.ipynb #2d64b07f
 def _terms(y, p):
-    "What each face adds to the sums: right answers by class, answers by class, and three more"
+    "What each face adds to the sums: right answers and answers by class, -log p, Brier, top 2"
     n,k = p.shape
     i,answer,truth = np.arange(n),p.argmax(1),p[np.arange(n),y]
     right = answer==y

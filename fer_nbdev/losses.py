@@ -65,7 +65,7 @@ class CrossEntropy(nn.Module):
 @patch
 def forward(self:CrossEntropy,
     logits, # The network's output (N, C)
-    target, # Class numbers (N,), or one distribution over the classes a face (N, C)
+    target, # Class numbers (N,), or distributions over the classes, one per face (N, C)
 )->Tensor: # A number, or (N,) with `reduction='none'`
     logits,target = logits.as_subclass(Tensor),target.as_subclass(Tensor)
     if logits.dtype in (torch.float16,torch.bfloat16): logits = logits.float()
@@ -105,7 +105,7 @@ def class_weights(
 
 # %% ../nbs/08_losses.ipynb #94a281bc
 def _per_class(v, logits):
-    "`v`, one number a class, on the device of `logits`"
+    "`v`, one number per class, on the device of `logits`"
     if len(v)!=logits.shape[-1]:
         raise ValueError(f"{len(v)} classes in the counts, but {logits.shape[-1]} logits; "
                          "take counts and network from the same `faces`")
@@ -113,9 +113,9 @@ def _per_class(v, logits):
 
 # %% ../nbs/08_losses.ipynb #b9ea3e5b
 class WeightedCrossEntropy(CrossEntropy):
-    "-Σ w t log p, with one weight a class"
+    "-Σ w t log p, with one weight per class"
     def __init__(self,
-        weight, # One weight a class (C,), as from `class_weights`
+        weight, # One weight per class (C,), as from `class_weights`
         **kwargs, # `eps` and `reduction` of `CrossEntropy`
     ):
         super().__init__(**kwargs)

@@ -263,8 +263,8 @@ def predict(self:Predictor,
 def to_frame(
     predictions, # From `Predictor.predict`
     classes=EMOTIONS, # Columns of the probabilities where `predictions` is empty
-): # DataFrame: One row a face
-    "The answers for one photo as a DataFrame: one row a face, one column for each class"
+): # DataFrame: One row per face
+    "The answers for one photo as a DataFrame: one row per face, one column for each class"
     import pandas as pd
     if predictions: classes = predictions[0].probabilities
     known = ['x','y','w','h','score','turn','angle','emotion','probability']

@@ -411,8 +411,10 @@ def _recipe_learner(faces, recipe, **kwargs):
 
 # %% ../nbs/12_runs.ipynb #61b0c820
 def _watchers(recipe, track, record, start):
-    stop = [EarlyStop(recipe['patience'])] if recipe.get('patience') else []
-    return stop+[MLflowCallback(record, start)] if track else stop
+    cbs = []
+    if recipe.get('patience'): cbs.append(EarlyStop(recipe['patience']))
+    if track: cbs.append(MLflowCallback(record, start))
+    return cbs
 
 # %% ../nbs/12_runs.ipynb #31c39d7f
 def fit_recipe(

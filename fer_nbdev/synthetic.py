@@ -60,7 +60,7 @@ def _ranges(difficulty):
 
 # %% ../nbs/02_synthetic.ipynb #9d57047f
 def _shots(rng, n, difficulty):
-    "One row a picture: how strong the expression is, pose, light, blur, noise"
+    "One row per picture: how strong the expression is, pose, light, blur, noise"
     r = _ranges(difficulty)
     def both_ways(k): return rng.uniform(-1, 1, n)*r[k]
     def one_way(k): return rng.uniform(0, 1, n)*r[k]
