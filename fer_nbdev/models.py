@@ -86,7 +86,7 @@ def small(n_classes=7, in_channels=1):
     "1.3 M parameters: what `load_predictor` uses"
     pool = nn.MaxPool2d(2)
     return FaceNet(nn.Sequential(
-        _conv_block(in_channels, 32, ks=5, stride=2), _conv_block(32,64), pool,
+        _conv_block(in_channels,16), _conv_block(16, 48, stride=2), _conv_block(48,64), pool,
         _conv_block(64,128), _ResBlock(128), pool,
         _conv_block(128,192), _ResBlock(192)), 192, n_classes)
 
@@ -95,7 +95,7 @@ def base(n_classes=7, in_channels=1):
     "3.8 M parameters, 8 MB in half precision: the largest of the three"
     pool = nn.MaxPool2d(2)
     return FaceNet(nn.Sequential(
-        _conv_block(in_channels, 64, ks=5, stride=2), _conv_block(64,64), pool,
+        _conv_block(in_channels,16), _conv_block(16, 64, stride=2), _conv_block(64,64), pool,
         _conv_block(64,160), _ResBlock(160), _ResBlock(160), pool,
         _conv_block(160,256), _ResBlock(256), _ResBlock(256)), 256, n_classes, drop=.4)
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 from fer_nbdev.data import load_fer
+from fer_nbdev.models import FaceNet, _conv_block, _ResBlock
+from torch import nn
 
 HERE = Path(__file__).parent
 RESULTS = HERE/'results'
@@ -24,3 +26,11 @@ def write_json(path, content):
     part = path.with_name(path.name+'.part')
     part.write_text(json.dumps(content, indent=1)+'\n')
     part.replace(path)
+
+def strided(n_classes=7, in_channels=1):
+    "An older form of `small`, whose first layer has a stride: kept as a teacher"
+    pool = nn.MaxPool2d(2)
+    return FaceNet(nn.Sequential(
+        _conv_block(in_channels, 32, ks=5, stride=2), _conv_block(32,64), pool,
+        _conv_block(64,128), _ResBlock(128), pool,
+        _conv_block(128,192), _ResBlock(192)), 192, n_classes)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, have_copies, real_faces, write_json
+from common import RESULTS, have_copies, real_faces, strided, write_json
 from fer_nbdev.core import FIVE
 from fer_nbdev.evaluate import _metrics_record
-from fer_nbdev.models import create_model, load_weights
+from fer_nbdev.models import _models, create_model, load_weights
 from fer_nbdev.quality import _known_leaks, clean_split
 from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.runs import fit_recipe
@@ -38,15 +38,16 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1),
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
-TEACHERS = ['small_plain_s0','small_plain_s1']
+TEACHERS = ['strided_s0','strided_s1']
 OTHER = ('recipe','seed','classes','published','teachers','votes') # beside a recipe's settings
 LESSON = .4 # share of the loss that teachers have; `votes` is the votes' share of the rest
 STUDENT = dict(augment=FAULTS, teachers=TEACHERS, votes=.5)
+_models['strided'] = strided
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
-    small_plain=dict(recipe='small', augment=CLEAR, seeds=3, hours=2.4), # no faults: a teacher
+    strided=dict(recipe='small', model='strided', augment=CLEAR, seeds=2, hours=1.8), # teachers
     nano_plain=dict(recipe='nano', augment=CLEAR, seeds=3, hours=1),
     nano=dict(recipe='nano', epochs=100, **STUDENT, seeds=3, hours=1.6), # released
-    small=dict(recipe='small', epochs=50, **STUDENT, seeds=3, hours=3),
+    small=dict(recipe='small', epochs=36, **STUDENT, seeds=3, hours=2.5),
     base=dict(recipe='base', epochs=40, **STUDENT, seeds=1, hours=2.3),
     nano_faults=dict(recipe='nano', augment=FAULTS, seeds=3, hours=1), # what do faults cost?
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
@@ -77,7 +78,7 @@ def trained(name):
     path = FOLDER/name/'model.safetensors'
     if not finished(name) or not path.exists():
         raise SystemExit(f"{name} is a teacher of this run, not trained yet: {COMMAND} {name}")
-    model = create_model(get_recipe(RUNS[name]['recipe'])['model'])
+    model = create_model(planned(name)[0]['model'])
     load_weights(model, path)
     return model
 
