@@ -39,7 +39,7 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             schedule='one_cycle', bs=64, augment=AUGMENT, ema_decay=.998, loss_args=dict(eps=.1),
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
-TEACHERS = ['small_plain_s0','small_plain_s1'] # a line of the plan would mean all its seeds
+TEACHERS = ['small_plain_s0','small_plain_s1']
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
     small_plain=dict(recipe='small', augment=CLEAR, seeds=3, hours=2.4), # no faults: a teacher
     nano_plain=dict(recipe='nano', augment=CLEAR, seeds=3, hours=1),
@@ -48,7 +48,8 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
     base=dict(recipe='base', epochs=40, augment=STUDENT, teachers=TEACHERS, seeds=1, hours=2.3),
     nano_faults=dict(recipe='nano', augment=STUDENT, seeds=3, hours=1), # what do faults cost?
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
-    nano_published=dict(recipe='nano', published=True, seeds=3, hours=2), # what leaks are worth
+    nano_published=dict(recipe='nano', augment=CLEAR, published=True, seeds=3,
+                        hours=1), # what leaks are worth, beside nano_plain
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
     emojify_seven_ours=dict(recipe='emojify', **OURS, seeds=3, hours=3),
     emojify_five=dict(recipe='emojify', classes=FIVE, seeds=3, hours=2.5),
@@ -58,12 +59,8 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
 def run_names(line): return [f'{line}_s{seed}' for seed in range(PLAN[line]['seeds'])]
 
 def expanded(line, seed):
-    "The settings of one run: its seed, and each seed of its teachers"
-    settings = {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}
-    if 'teachers' in settings:
-        names = [run_names(t) if t in PLAN else [t] for t in settings['teachers']]
-        settings['teachers'] = sum(names, [])
-    return settings|dict(seed=seed)
+    "The settings of one run"
+    return {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}|dict(seed=seed)
 
 RUNS = {run: expanded(line, seed) for line in PLAN for seed,run in enumerate(run_names(line))}
 
