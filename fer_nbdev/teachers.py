@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
+
 from torch import nn
 from fastcore.basics import patch
 from fastai.callback.core import Callback
@@ -87,17 +87,25 @@ def load_state_dict(self:VoteHead, state):
 
 # %% ../nbs/13_teachers.ipynb #28aad3a7
 def _label_given_votes(votes, labels, n): # shares (N, 10) -> probabilities (N, n)
+    from sklearn.linear_model import LogisticRegression
     x = np.sqrt(votes)
     m = LogisticRegression(max_iter=500).fit(x, labels)
     p = np.zeros((len(x),n), np.float32)
     p[:,m.classes_] = m.predict_proba(x)
     return p
 
+# %% ../nbs/13_teachers.ipynb #9f85bea4
+def _teach(cb, answer): # probabilities (N, n_classes), mixed into the loss by the callback's weight
+    taught = F.cross_entropy(cb.pred, answer)
+    cb.learn.loss_grad = (1-cb.weight)*cb.loss_grad+cb.weight*taught
+
 # %% ../nbs/13_teachers.ipynb #33613461
 class VoteTeacher(Callback):
-    "While training, also learn how likely each label is after the FER+ votes of the face"
+    """While training, also learn how likely each label is after the FER+ votes of the face
+
+    ValueError when training begins with faces without votes, or with mixup."""
     order = 3 # before `Distill` mixes in what networks say
-    def __init__(self, weight=.5): # Share of the loss, from 0 to 1
+    def __init__(self, weight=.5): # Share of the loss, from 0 to 1; the label keeps the rest
         if not 0<=weight<=1:
             raise ValueError(f"VoteTeacher: weight={weight}, expected a number from 0 to 1")
         self.weight,self.about = weight,dict(weight=weight)
@@ -116,9 +124,7 @@ class VoteTeacher(Callback):
 
     def after_loss(self):
         if not self.training: return
-        answer = self.answer[self.dls.train.ix].to(self.pred.device)
-        taught = F.cross_entropy(self.pred, answer)
-        self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*taught
+        _teach(self, self.answer[self.dls.train.ix].to(self.pred.device))
 
 # %% ../nbs/13_teachers.ipynb #71c0c7ee
 def _digest(model):
@@ -168,8 +174,7 @@ def after_loss(self:Distill):
     if k!=mine:
         raise ValueError(f"the teachers answer for {k} classes, the network for {mine}; both "
                          "must be trained for the same")
-    taught = F.cross_entropy(self.pred, answer)
-    self.learn.loss_grad = (1-self.weight)*self.loss_grad+self.weight*taught
+    _teach(self, answer)
 
 # %% ../nbs/13_teachers.ipynb #3aa1b0fe
 _CLEAR = (random_affine, _random_light) # what teachers see, too

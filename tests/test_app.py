@@ -737,8 +737,8 @@ def tab_to(page, selector, most=40):
     raise AssertionError(f'{selector} cannot be reached with Tab')
 
 
-def choose_by_keyboard(page, most=6):
-    "Enter on the upload button; again, if gradio, which draws its page twice, did so just then"
+def choose_by_keyboard(page, most=3):
+    "Enter on the upload button; again if no chooser opens: a busy machine may still be drawing"
     from playwright.sync_api import TimeoutError
     for _ in range(most):
         tab_to(page, '#photo button.upload-container')

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from fer_nbdev.core import EMOTIONS, FIVE
 from fer_nbdev.detect import _yunet_path
-from fer_nbdev.export import export_onnx, parity, speed_table
+from fer_nbdev.export import export_onnx, quantize_onnx, parity, speed_table
 from fer_nbdev.gradcam import grad_cam
 from fer_nbdev.models import create_model
 from fer_nbdev.predict import load_predictor
@@ -145,3 +145,17 @@ def test_parity_of_what_cannot_be_compared(model, path, tmp_path):
         parity(create_model('nano', n_classes=5), path)
     for x in (X/255, X[0], X[:0], [[1]]):
         with pytest.raises(ValueError, match='x: .*, expected uint8'): parity(model, path, x)
+
+
+def test_eight_bits_leave_the_heat_maps_in_floats(tmp_path):
+    "Maps of 8 bits would have at most 256 values"
+    onnx, ort = pytest.importorskip('onnx'), pytest.importorskip('onnxruntime')
+    faces = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
+    path = tmp_path/'nano.onnx'
+    export_onnx(create_model('nano').eval(), path)
+    quantize_onnx(path, tmp_path/'nano-int8.onnx', faces)
+    nodes = onnx.load(tmp_path/'nano-int8.onnx').graph.node
+    assert any(n.op_type == 'QuantizeLinear' for n in nodes)
+    assert [n.op_type for n in nodes if 'cam' in n.output] == ['Conv']
+    maps = ort.InferenceSession(tmp_path/'nano-int8.onnx').run(['cam'], {'image': faces})[0]
+    assert len(np.unique(maps)) > 1000

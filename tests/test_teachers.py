@@ -41,7 +41,7 @@ def test_half_precision_as_in_any_fastai_script(faces):
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     assert not learn.plain_tensors.handles and np.isfinite(learn.recorder.values[-1][:2]).all()
 
-def test_translated_votes_are_calibrated(faces):
+def test_translated_votes_are_calibrated():
     "Faces whose votes make a label 60 % likely have it in about 60 % of the cases"
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.full(7, .3), 20_000)
