@@ -92,12 +92,12 @@ def small(n_classes=7, in_channels=1):
 
 # %% ../nbs/09_models.ipynb #7a04e982
 def base(n_classes=7, in_channels=1):
-    "3.8 M parameters, 8 MB in half precision: the largest of the three"
+    "3.3 M parameters: the largest of the three"
     pool = nn.MaxPool2d(2)
     return FaceNet(nn.Sequential(
-        _conv_block(in_channels,16), _conv_block(16, 64, stride=2), _conv_block(64,64), pool,
-        _conv_block(64,160), _ResBlock(160), _ResBlock(160), pool,
-        _conv_block(160,256), _ResBlock(256), _ResBlock(256)), 256, n_classes, drop=.4)
+        _conv_block(in_channels,16), _conv_block(16, 48, stride=2), _conv_block(48,64), pool,
+        _conv_block(64,144), _ResBlock(144), _ResBlock(144), pool,
+        _conv_block(144,240), _ResBlock(240), _ResBlock(240)), 240, n_classes, drop=.4)
 
 # %% ../nbs/09_models.ipynb #e5aba078
 class _Resize(nn.Module):

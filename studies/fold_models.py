@@ -6,7 +6,7 @@
 training faces are cut into folds, all duplicates of a photo in one fold. For each fold the run is
 trained on the other folds by its recipe in `train_models.py`, its teachers as well, and the network
 answers for the fold left out. Two cheaper variants, both recorded in the file: `--epochs-share .5`
-shortens every recipe, and `--teachers small_plain_s0` keeps only this one. A student
+shortens every recipe, and `--teachers strided_s0` keeps only this one. A student
 without any teacher (`--teachers` and no name) has another confidence than the run itself, so only
 `tau` is taken from such a file.
 
