@@ -26,11 +26,11 @@ def _conv_block(
     ni:int, # Channels in
     nf:int, # Channels out
     act:bool=True, # End in a ReLU?
-    ks:int=3, # Side of the filter, in pixels
+
     stride:int=1, # 2: only each second place, so the map has half the side
 )->nn.Sequential: # (N, ni, H, W) -> (N, nf, H, W)
     "Convolution, batch normalisation (Ioffe & Szegedy 2015) and ReLU"
-    conv = nn.Conv2d(ni, nf, ks, stride=stride, padding=ks//2, bias=False)
+    conv = nn.Conv2d(ni, nf, 3, stride=stride, padding=1, bias=False)
     layers = [conv, nn.BatchNorm2d(nf)]
     if act: layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
@@ -77,8 +77,8 @@ def nano(n_classes=7, in_channels=1):
     "0.3 M parameters: for a camera on one CPU core"
     pool = nn.MaxPool2d(2)
     return FaceNet(nn.Sequential(
-        _conv_block(in_channels, 32, ks=5, stride=2), pool,
-        _conv_block(32,48), _ResBlock(48), pool,
+        _conv_block(in_channels,16), _conv_block(16, 32, stride=2), pool,
+        _conv_block(32,48), _conv_block(48,48), pool,
         _conv_block(48,112), _ResBlock(112)), 112, n_classes, drop=.2)
 
 # %% ../nbs/09_models.ipynb #43d7ea5b

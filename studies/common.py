@@ -28,9 +28,11 @@ def write_json(path, content):
     part.replace(path)
 
 def strided(n_classes=7, in_channels=1):
-    "An older form of `small`, whose first layer has a stride: kept as a teacher"
+    "An older form of `small`, without maps at full resolution: kept as a teacher"
     pool = nn.MaxPool2d(2)
+    conv = nn.Conv2d(in_channels, 32, 5, stride=2, padding=2, bias=False)
+    first = nn.Sequential(conv, nn.BatchNorm2d(32), nn.ReLU(inplace=True))
     return FaceNet(nn.Sequential(
-        _conv_block(in_channels, 32, ks=5, stride=2), _conv_block(32,64), pool,
+        first, _conv_block(32,64), pool,
         _conv_block(64,128), _ResBlock(128), pool,
         _conv_block(128,192), _ResBlock(192)), 192, n_classes)
