@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fer_nbdev.data import load_fer
+from common import RESULTS, real_faces, write_json
 from fer_nbdev.quality import clean_split
 from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.train import predict_faces
 from robustness import robustness
 
-HERE = Path(__file__).parent
-RUNS = Path(os.environ.get('FER_RUNS', HERE/'runs'))
-OUT = HERE/'results/augmentation.json'
+RUNS = Path(os.environ.get('FER_RUNS', Path(__file__).parent/'runs'))
+OUT = RESULTS/'augmentation.json'
 FOUR = ('noise','blur','lowres','jpeg')
 CLEAN = {k:v for k,v in AUGMENT.items() if k not in (*FOUR,'degrade')}
 STRENGTHS = dict(
@@ -46,18 +45,13 @@ def keep(row):
     "Write `row` to OUT, in the place of an older one of the same strengths and length"
     rows = json.loads(OUT.read_text()) if OUT.exists() else []
     rows = [r for r in rows if (r['name'],r['epochs'])!=(row['name'],row['epochs'])]+[row]
-    part = OUT.with_suffix('.part')
-    part.write_text(json.dumps(rows, indent=1)+'\n')
-    part.replace(OUT)
+    write_json(OUT, rows)
 
 if __name__=='__main__':
     names = sys.argv[1:] or list(STRENGTHS)
     unknown = [n for n in names if n not in STRENGTHS]
     if unknown: raise SystemExit(f"unknown {unknown}; there are {list(STRENGTHS)}")
-    faces = load_fer()
-    if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these runs need")
-    faces = clean_split(faces)
+    faces = clean_split(real_faces())
     faces = faces[faces.split!='test']
     torch.set_num_threads(int(os.environ.get('FER_THREADS', torch.get_num_threads())))
     for name in names:

@@ -5,15 +5,15 @@
 Each face is seen twice: as it is, and turned by an angle that was drawn from -30 to 30 degrees. All
 crops of one face are answered by the same network, so every difference is a paired one.
 """
-import json, os
-from pathlib import Path
+import json
 import cv2
 import numpy as np
+from common import RESULTS, write_json
 from fer_nbdev.data import load_fer
 from fer_nbdev.detect import CROP_FACTOR, crop_face, find_faces
 from fer_nbdev.predict import load_predictor
 
-OUT = Path(__file__).parent/'results'/'crops.json'
+OUT = RESULTS/'crops.json'
 FRAMES = (.9, 1., 1.05, 1.1, CROP_FACTOR, 1.2, 1.3)
 N, SEED, BORDER = 2000, 0, 24
 
@@ -71,9 +71,7 @@ def main():
         pred = load_predictor(name)
         out['networks'][name] = {k: compare(pred, b, faces.labels, faces.images)
                                  for k, b in boxes.items()}
-    part = OUT.with_name(OUT.name+'.part')
-    part.write_text(json.dumps(out, indent=1)+'\n')
-    os.replace(part, OUT)
+    write_json(OUT, out)
     print(json.dumps(out, indent=1))
 
 

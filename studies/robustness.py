@@ -12,13 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from fer_nbdev.data import load_fer
+from common import RESULTS, real_faces, write_json
 from fer_nbdev.evaluate import classification_metrics
 from fer_nbdev.predict import load_predictor
 
-HERE = Path(__file__).parent
 WEIGHTS = Path(load_predictor.__code__.co_filename).parent/'weights'
-OUT = HERE/'results/robustness.json'
+OUT = RESULTS/'robustness.json'
 
 def noisy(images, sigma=.05):
     noise = np.random.default_rng(0).normal(size=images.shape)*sigma*255
@@ -81,17 +80,13 @@ def keep(row):
     rows = json.loads(OUT.read_text()) if OUT.exists() else []
     places = [i for i,r in enumerate(rows) if r['sha256']==row['sha256']] or [len(rows)]
     rows[places[0]:places[0]+1] = [row]
-    part = OUT.with_suffix('.part')
-    part.write_text(json.dumps(rows, indent=1)+'\n')
-    part.replace(OUT)
+    write_json(OUT, rows)
 
 if __name__=='__main__':
     if len(sys.argv)<2: raise SystemExit("name networks: small, nano, or the path of an ONNX file")
-    everything = load_fer()
-    if everything.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these figures need")
+    valid = real_faces().subset('valid')
     for name in sys.argv[1:]:
-        r = row(name, everything.subset('valid'))
+        r = row(name, valid)
         keep(r)
         for fault,m in r['faults'].items():
             print(f"{name:<10}{fault:<22}{m['accuracy']:.4f} {m['macro_f1']:.4f}")

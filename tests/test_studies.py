@@ -225,3 +225,17 @@ def test_cifar_as_its_authors_publish_it(cifar, tmp_path, monkeypatch):
 def test_cifar_missing(cifar, tmp_path):
     with pytest.raises(SystemExit, match='neither cifar10.parquet nor a whole cifar-10-batches-py'):
         cifar.load(tmp_path)
+
+def test_published_figures_say_how_they_were_chosen(results):
+    for r in json.loads((results/'published.json').read_text()):
+        assert .6<r['accuracy']<.8 and r['url'].startswith('https://'), r['name']
+        assert r['parameters']>1e6, r['name']
+        said = 'split','chosen_on','views','beforehand','source'
+        assert all(len(r[k])>5 for k in said), r['name']
+
+def test_leaked_part_is_about_the_released_files(results):
+    final = {r['name']: r['sha256'] for r in json.loads((results/'final.json').read_text())}
+    rows = {r['sha256']: r for r in json.loads((results/'leaked_part.json').read_text())}
+    for name in ('small','nano'):
+        r = rows[final[name]]
+        assert r['split']=='PublicTest' and r['leaked']['n']+r['leak_free']['n']==3589
