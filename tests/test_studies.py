@@ -244,3 +244,10 @@ def test_beside_fer_is_about_the_released_files(results):
     rows = json.loads((results/'beside_fer.json').read_text())['rows']
     assert [r['name'] for r in rows][0]=='fer'
     assert {r['name']: r['metrics'] for r in rows[1:]}=={r['name']: r['metrics'] for r in final}
+
+def test_leaked_part_is_about_the_released_files(results):
+    final = {r['name']: r['sha256'] for r in json.loads((results/'final.json').read_text())}
+    rows = {r['sha256']: r for r in json.loads((results/'leaked_part.json').read_text())}
+    for name in ('small','nano'):
+        r = rows[final[name]]
+        assert r['split']=='PublicTest' and r['leaked']['n']+r['leak_free']['n']==3589
