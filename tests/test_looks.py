@@ -273,7 +273,7 @@ def test_folds_part_no_duplicates(studies):
 RUNS = dict(one=dict(recipe='nano', model='cifar_cnn', epochs=4, vote_weight=0., ema_decay=None),
             two=dict(recipe='nano', model='cifar_cnn', epochs=2, vote_weight=0., ema_decay=None,
                      seed=1, teachers=['one']),
-            other=dict(recipe='nano', published=True))
+            other=dict(recipe='nano', classes=('happy','sad')))
 
 
 @pytest.fixture
@@ -320,8 +320,8 @@ def test_runs_of_the_plan_are_understood(studies):
         teachers = teachers_of(name)
         assert teachers and len(set(teachers))==len(teachers)
         assert teachers_of(name, teachers[:1])==teachers[:1] and teachers_of(name, [])==[]
-        with pytest.raises(ValueError, match="not taught by \\['nano_plain_s0'\\]"):
-            teachers_of(name, ['nano_plain_s0'])
+        with pytest.raises(ValueError, match="not taught by \\['nano_alone_s0'\\]"):
+            teachers_of(name, ['nano_alone_s0'])
         for t in (name,*teachers):
             s = {k:v for k,v in RUNS[t].items() if k not in OTHER}
             assert get_recipe(RUNS[t]['recipe'], **s)['epochs']>=1

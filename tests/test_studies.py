@@ -99,7 +99,7 @@ def test_plan_of_runs(study):
     assert runs[:2]==['strided_s0','strided_s1']
     assert [models.RUNS[r]['seed'] for r in runs[:2]]==[0,1]
 
-@pytest.mark.parametrize('name', ['nano_plane','nano_plain_s','nano_plain_s9','s0',''])
+@pytest.mark.parametrize('name', ['nano_alome','nano_alone_s','nano_alone_s9','s0',''])
 def test_unknown_runs(study, name):
     with pytest.raises(SystemExit, match='unknown run'): study('train_models').main([name])
 
