@@ -335,7 +335,7 @@ def test_folds_of_other_faces_are_refused(folds, tmp_path):
              about=json.dumps(dict(fingerprint='abc')))
     with pytest.raises(ValueError, match='made on other faces'):
         folds.read_folds('two', train, tmp_path)
-    with pytest.raises(ValueError, match='other: a run on other faces'):
+    with pytest.raises(ValueError, match='other: a run on other classes'):
         folds.train_run('other', train, tmp_path, runs=RUNS)
 
 
