@@ -27,12 +27,15 @@ def write_json(path, content):
     part.write_text(json.dumps(content, indent=1)+'\n')
     part.replace(path)
 
+def strided_conv(ni, nf):
+    "A 5x5 convolution of stride 2 with normalisation and ReLU"
+    conv = nn.Conv2d(ni, nf, 5, stride=2, padding=2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(nf), nn.ReLU(inplace=True))
+
 def strided(n_classes=7, in_channels=1):
     "An older form of `small`, without maps at full resolution: kept as a teacher"
     pool = nn.MaxPool2d(2)
-    conv = nn.Conv2d(in_channels, 32, 5, stride=2, padding=2, bias=False)
-    first = nn.Sequential(conv, nn.BatchNorm2d(32), nn.ReLU(inplace=True))
     return FaceNet(nn.Sequential(
-        first, _conv_block(32,64), pool,
+        strided_conv(in_channels,32), _conv_block(32,64), pool,
         _conv_block(64,128), _ResBlock(128), pool,
         _conv_block(128,192), _ResBlock(192)), 192, n_classes)
