@@ -1,8 +1,8 @@
 """Short trials of `nano`, one change each: `python studies/trials.py warm_restarts mixup`
 
-Without names: the list. Each trial is 12 epochs with one seed on the clean training split, judged on
-PublicTest, about 5 minutes of one core, so only large differences mean something. Each is one row of
-`results/trials.json`, known by its name: a trial that is run again takes its row's place.
+Without names: the list. Each trial is 12 epochs with one seed on the clean training split, judged
+on PublicTest, about 5 minutes of one core, so only large differences mean something. Each is one
+row of `results/trials.json`, known by its name: a trial that is run again takes its row's place.
 FER_THREADS sets the number of threads. Nothing here sees `test`.
 """
 import json, os, sys, time
