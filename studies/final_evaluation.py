@@ -22,12 +22,13 @@ SHOWN = 'accuracy','balanced_accuracy','macro_f1'
 
 
 def lineage(run, results=RESULTS):
-    "The run `run` and all that it learned from, teachers' teachers too, by name"
+    "The run `run` and all that it learned from by name: its start, its teachers and theirs"
     path = results/f'{run}.json'
     if not path.exists(): raise ValueError(f"{path} is missing: run train_models.py {run} first")
     record = json.loads(path.read_text())
     found = {run:record}
-    for t in record['teachers']: found |= lineage(t, results)
+    before = [record['start']] if record.get('start') else []
+    for t in (*record['teachers'], *before): found |= lineage(t, results)
     return found
 
 

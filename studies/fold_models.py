@@ -57,6 +57,8 @@ def teachers_of(name, only=None, runs=RUNS):
 def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
     "The network that the run `name` ends with on `faces`, after its teachers"
     s = {k:v for k,v in runs[name].items() if k!='teachers'}
+    begin = s.pop('start', None)
+    start = begin and train_run(begin, faces, folder, epochs_share, only, runs)
     if s.pop('classes', None):
         raise ValueError(f"{name}: a run on other classes is not released: no folds")
     seed,votes = s.pop('seed', 0),s.pop('votes', 0.)
@@ -64,7 +66,7 @@ def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
     recipe['epochs'] = max(1, round(epochs_share*recipe['epochs']))
     networks = [train_run(t, faces, folder, epochs_share, only, runs)
                 for t in teachers_of(name, only, runs)]
-    cbs = lessons(networks, votes, folder)
+    cbs = lessons(networks, votes, folder, start)
     return fit_recipe(faces, recipe, folder/name, seed=seed, cbs=cbs).model
 
 

@@ -62,7 +62,7 @@ def votes(r):
 
 def spent(r, minutes):
     own = f"{r['cpu_minutes']:.0f}"
-    return f"{own}; with its teachers and theirs {minutes:.0f}" if r['teachers'] else own
+    return f"{own}; with all that it learned from {minutes:.0f}" if minutes else own
 
 
 def training(r, minutes):
@@ -85,6 +85,14 @@ def training(r, minutes):
         'minutes of one core': spent(r, minutes),
         'command, as typed then': f"`{r['command']}`",
         'files': f"[record]({LINK}/{name}.json), [log]({LINK}/{name}.csv)"}
+
+
+def stages(r, minutes):
+    "`training` of a run; where its start was trained otherwise, both, the start first"
+    last = training(r, minutes)
+    if not r.get('start'): return last
+    first = training(read(r['start']), None)
+    return {k: v if first[k]==v else f'{first[k]}; then {v}' for k,v in last.items()}
 
 
 def where_chosen(r):
@@ -205,7 +213,7 @@ def card():
         names=', '.join(f'`{n}`' for n in whole), results=LINK, quality=QUALITY,
         folder=HERE.relative_to(ROOT).as_posix(), other=imagenet_text(runs.values()),
         train_faces=f"{next(iter(runs.values()))['train_faces']:,}",
-        networks=side_by_side({n: training(r, whole[n]['minutes']) for n,r in runs.items()}),
+        networks=side_by_side({n: stages(r, whole[n]['minutes']) for n,r in runs.items()}),
         settings=side_by_side({n: settings(r) for n,r in floats.items()}),
         bits=bits_text(eight), seeds=seeds_table(runs),
         faults=faults_table(files), hurts=what_hurts(files),

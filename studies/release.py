@@ -117,6 +117,11 @@ def release_int8(name, run, train, valid):
     _describe(path, path, metrics=metrics)
 
 
+def recipes(run):
+    "The recipe of a run, after the one of the run that it began with"
+    r = json.loads((RUNS/run/'result.json').read_text())
+    return (recipes(r['start']) if r.get('start') else [])+[r['record']['recipe']]
+
 def release(name, run, train, valid):
     model = create_model(name)
     meta = load_weights(model, RUNS/run/'model.safetensors')
@@ -129,8 +134,7 @@ def release(name, run, train, valid):
     more.update(tau=choice['tau'], temperature=choice['temperature'])
     save_weights(released(model, choice, prior), path, name, classes, **more)
     load_weights(model, path) # what half precision left of them
-    record = json.loads((RUNS/run/'record.json').read_text())
-    said = dict(more, run=run, recipe=json.dumps(record['recipe']), licence='Apache-2.0')
+    said = dict(more, run=run, recipe=json.dumps(recipes(run)), licence='Apache-2.0')
     parity = export_onnx(model, WEIGHTS/f'{name}.onnx', classes, name, said)
     print(name, choice['tau'], choice['temperature'], parity)
     metrics = write_record(name, run, valid, **choice, folds=about)

@@ -12,8 +12,10 @@ METRICS = ('accuracy','balanced_accuracy','macro_f1','log_loss')
 
 def same(run):
     "What all seeds of a recipe have in common, as text"
-    record = {k:v for k,v in run['record'].items() if k in ('recipe','callbacks','fingerprint')}
-    return json.dumps([run['params'],run['teachers'],record], sort_keys=True)
+    record = run['record']
+    callbacks = {k:v for k,v in record['callbacks'].items() if k!='GoOn'} # each from its own start
+    return json.dumps([run['params'], run['teachers'], record['recipe'], callbacks,
+                       record['fingerprint']], sort_keys=True)
 
 def summary(runs):
     "One row for each recipe: `runs` are the contents of the json of runs"

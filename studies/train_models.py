@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastai.callback.core import Callback
 from common import RESULTS, have_copies, real_faces, strided, write_json
 from fer_nbdev.core import FIVE
 from fer_nbdev.evaluate import _metrics_record
@@ -24,7 +25,7 @@ from fer_nbdev.models import _models, create_model, load_weights
 from fer_nbdev.quality import _known_leaks, clean_split
 from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.runs import fit_recipe
-from fer_nbdev.teachers import Distill, VoteTeacher
+from fer_nbdev.teachers import Distill, VoteTeacher, _digest
 from fer_nbdev.train import RECIPES, get_recipe, predict_faces
 
 FOLDER = Path(os.environ.get('FER_RUNS', Path(__file__).parent/'runs'))
@@ -39,16 +40,20 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
 TEACHERS = ['strided_s0','strided_s1']
-OTHER = ('recipe','seed','classes','teachers','votes') # beside a recipe's settings
+OTHER = ('recipe','seed','classes','teachers','votes','start') # beside a recipe's settings
 LESSON = .4 # share of the loss that teachers have; `votes` is the votes' share of the rest
 STUDENT = dict(augment=FAULTS, teachers=TEACHERS, votes=.5)
+GENTLE = {**AUGMENT, 'degrade':.1, 'erase':0.}
+FINE = dict(lr=1e-3, augment=GENTLE, loss_args=dict(eps=0.), teachers=TEACHERS, votes=.5)
 _models['strided'] = strided
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
     strided=dict(recipe='small', model='strided', augment=CLEAR, seeds=2, hours=1.8), # teachers
-    nano=dict(recipe='nano', epochs=70, **STUDENT, seeds=3, hours=1.5), # released, as the next two
-    small=dict(recipe='small', epochs=36, **STUDENT, seeds=3, hours=2.7),
-    base=dict(recipe='base', epochs=32, **STUDENT, seeds=1, hours=1.6),
-    nano_alone=dict(recipe='nano', epochs=70, augment=FAULTS, seeds=3, hours=1.5), # untaught
+    nano_first=dict(recipe='nano', epochs=70, **STUDENT, seeds=3, hours=1.5),
+    nano=dict(recipe='nano', start='nano_first', epochs=8, **FINE, seeds=3, hours=.2), # released
+    small_first=dict(recipe='small', epochs=36, **STUDENT, seeds=3, hours=2.7),
+    small=dict(recipe='small', start='small_first', epochs=8, **FINE, seeds=3, hours=.6),
+    base_first=dict(recipe='base', epochs=24, **STUDENT, seeds=1, hours=1.2),
+    base=dict(recipe='base', start='base_first', epochs=6, **FINE, seeds=1, hours=.3),
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
     emojify_seven_ours=dict(recipe='emojify', **OURS, seeds=3, hours=3),
@@ -60,7 +65,9 @@ def run_names(line): return [f'{line}_s{seed}' for seed in range(PLAN[line]['see
 
 def expanded(line, seed):
     "The settings of one run"
-    return {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}|dict(seed=seed)
+    settings = {k:v for k,v in PLAN[line].items() if k not in ('seeds','hours')}|dict(seed=seed)
+    if 'start' in settings: settings['start'] += f'_s{seed}'
+    return settings
 
 RUNS = {run: expanded(line, seed) for line in PLAN for seed,run in enumerate(run_names(line))}
 
@@ -74,7 +81,7 @@ def trained(name):
     "The network that the run `name` ended with"
     path = FOLDER/name/'model.safetensors'
     if not finished(name) or not path.exists():
-        raise SystemExit(f"{name} is a teacher of this run, not trained yet: {COMMAND} {name}")
+        raise SystemExit(f"this run learns from {name}, not trained yet: {COMMAND} {name}")
     model = create_model(planned(name)[0]['model'])
     load_weights(model, path)
     return model
@@ -98,21 +105,28 @@ def results(name, learn, valid, leaked, teachers, cbs):
         out.update(teachers_weight=d.weight, teachers_together=scores(valid, together))
     return out
 
-def lessons(networks, votes, folder):
-    "The callbacks of a run whose teachers are `networks` and, with a share of `votes`, its votes"
-    told = [VoteTeacher(votes)] if votes else []
-    return told+([Distill(networks, LESSON, VIEWS, folder/'views')] if networks else [])
+class GoOn(Callback):
+    "Begin with the weights that another run ended with"
+    order = -50 # before `EMA` takes its first mean
+    def __init__(self, model): self.weights,self.about = model.state_dict(),dict(of=_digest(model))
+    def before_fit(self): self.model.load_state_dict(self.weights)
 
-def train(name, recipe, seed, classes=None, teachers=(), votes=0., **changes):
+def lessons(networks, votes, folder, start=None):
+    "The callbacks of a run: its teachers are `networks`, `votes` their share, `start` its beginning"
+    cbs = [GoOn(start)] if start else []
+    if votes: cbs.append(VoteTeacher(votes))
+    return cbs+([Distill(networks, LESSON, VIEWS, folder/'views')] if networks else [])
+
+def train(name, recipe, seed, classes=None, teachers=(), votes=0., start=None, **changes):
     "Train the run `name`, or go on with it; write what it is worth to its folder"
     faces,leaks = data(classes)
     valid = faces.subset('valid')
     leaked = have_copies(faces, leaks)
     faces = clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
-    cbs = lessons([trained(t) for t in teachers], votes, FOLDER)
+    cbs = lessons([trained(t) for t in teachers], votes, FOLDER, start and trained(start))
     learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=cbs, **changes)
-    result = results(name, learn, valid, leaked, list(teachers), cbs)
+    result = results(name, learn, valid, leaked, list(teachers), cbs)|dict(start=start)
     write_json(FOLDER/name/'result.json', result)
 
 def planned(name):
@@ -120,14 +134,14 @@ def planned(name):
     s = RUNS[name]
     recipe = get_recipe(s['recipe'], **{k:v for k,v in s.items() if k not in OTHER})
     told = (LESSON,VIEWS) if 'teachers' in s else None
-    return recipe,s['seed'],list(s.get('teachers', ())),told,s.get('votes', 0.)
+    return recipe,s['seed'],list(s.get('teachers', ())),told,s.get('votes', 0.),s.get('start')
 
 def done(result):
-    "Recipe, seed, teachers, their share and views, and the votes' share of a finished run"
+    "Recipe, seed, teachers, their share and views, the votes' share and the start of a finished run"
     r = result['record']
     told,votes = r['callbacks'].get('Distill'),r['callbacks'].get('VoteTeacher', dict(weight=0.))
     told = told and (told['weight'],told.get('views', 0))
-    return r['recipe'],result['seed'],result['teachers'],told,votes['weight']
+    return r['recipe'],result['seed'],result['teachers'],told,votes['weight'],result.get('start')
 
 def finished(name):
     "Is there a result of this very run? A SystemExit if there is one of another"

@@ -350,6 +350,7 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     train,valid = faces.subset('train'),faces.subset('valid')
     run = dict(recipe='nano', epochs=1, bs=32, vote_weight=0., ema_decay=None)
     model = fit_recipe(faces[faces.split!='test'], path=tmp_path/'nano_s1', **run).model
+    (tmp_path/'nano_s1/result.json').write_text(json.dumps(dict(record=dict(recipe=run))))
     out_of_fold('nano_s1', train, 2, tmp_path/'folds', runs=dict(nano_s1=run))
     for k in ('WEIGHTS','RESULTS','RUNS'): monkeypatch.setattr(r, k, tmp_path)
     monkeypatch.setattr(r, 'FOLDER', tmp_path/'folds')
@@ -361,7 +362,7 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     assert np.abs(got-r.tempered(expected, about['temperature'])).max()<5e-3
     said = load_predictor(tmp_path/'nano.onnx')._sess.get_modelmeta().custom_metadata_map
     assert said['metrics'].startswith('PublicTest: accuracy ') and said['licence']=='Apache-2.0'
-    assert json.loads(said['recipe'])['epochs']==1 and said['fingerprint'] and said['temperature']
+    assert json.loads(said['recipe'])[0]['epochs']==1 and said['fingerprint'] and said['temperature']
     small = load_predictor(tmp_path/'nano-int8.onnx') # the same network, its numbers rounded
     assert small._sess.get_modelmeta().custom_metadata_map['bits']=='8'
     assert np.abs(small.predict_proba(valid.images)-got).max()<.1

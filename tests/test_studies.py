@@ -62,7 +62,7 @@ def test_nothing_trains_on_test(root, tmp_path):
 def test_minutes_count_teachers_and_theirs_once(root, results, monkeypatch):
     monkeypatch.syspath_prepend(root/'studies')
     from final_evaluation import lineage
-    assert set(lineage('nano_s0'))=={'nano_s0','strided_s0','strided_s1'}
+    assert set(lineage('nano_s0'))=={'nano_s0','nano_first_s0','strided_s0','strided_s1'}
     for r in json.loads((results/'final.json').read_text()):
         runs = lineage(r['run'])
         assert abs(sum(t['cpu_minutes'] for t in runs.values())-r['minutes'])<.1
@@ -95,7 +95,9 @@ def test_plan_of_runs(study):
     for name,settings in models.RUNS.items():
         changes = {k:v for k,v in settings.items() if k not in models.OTHER}
         models.get_recipe(settings['recipe'], **changes)
-        for t in settings.get('teachers', ()): assert runs.index(t)<runs.index(name), (name, t)
+        before = [settings['start']] if 'start' in settings else []
+        for t in (*settings.get('teachers', ()), *before):
+            assert runs.index(t)<runs.index(name), (name, t)
     assert runs[:2]==['strided_s0','strided_s1']
     assert [models.RUNS[r]['seed'] for r in runs[:2]]==[0,1]
 
@@ -118,12 +120,15 @@ def test_a_run_and_its_student(study, monkeypatch, tmp_path):
     drawn_as_fer(monkeypatch, models)
     monkeypatch.setattr(models, 'RESULTS', tmp_path/'results')
     quick = dict(recipe='nano', epochs=1, bs=64, seed=0)
-    monkeypatch.setattr(models, 'RUNS', dict(a_s0=quick, b_s0=dict(**quick, teachers=['a_s0'])))
-    with pytest.raises(SystemExit, match='a_s0 is a teacher of this run, not trained yet'):
+    monkeypatch.setattr(models, 'RUNS', dict(a_s0=quick, b_s0=dict(**quick, teachers=['a_s0']),
+                                            c_s0=dict(quick, lr=1e-9, start='a_s0')))
+    with pytest.raises(SystemExit, match='learns from a_s0, not trained yet'):
         models.main(['b_s0'])
-    models.main(['a_s0','b_s0'])
-    a,b = (json.loads((tmp_path/f'results/{n}_s0.json').read_text()) for n in 'ab')
-    assert b['teachers']==['a_s0']
+    models.main(['a_s0','b_s0','c_s0'])
+    a,b,c = (json.loads((tmp_path/f'results/{n}_s0.json').read_text()) for n in 'abc')
+    assert b['teachers']==['a_s0'] and c['start']=='a_s0' and a['start'] is b['start'] is None
+    # it went on where the other ended
+    assert abs(c['metrics']['log_loss']['value']-a['metrics']['log_loss']['value'])<.1
     losses = [m['log_loss']['value'] for m in (b['teachers_together'], a['metrics'])]
     assert abs(losses[0]-losses[1])<.01, losses # a teacher comes from its file, in half precision
     assert a['leaked']['n']+a['leak_free']['n']==a['n'] and a['leaked']['n']>0
