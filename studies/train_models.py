@@ -52,7 +52,8 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
     nano=dict(recipe='nano', start='nano_first', epochs=8, **FINE, seeds=3, hours=.2), # released
     small_first=dict(recipe='small', epochs=36, **STUDENT, seeds=3, hours=2.7),
     small=dict(recipe='small', start='small_first', epochs=8, **FINE, seeds=3, hours=.6),
-    base_first=dict(recipe='base', epochs=24, **STUDENT, loss_args=dict(eps=0.), seeds=1, hours=1.2),
+    base_first=dict(recipe='base', epochs=24, **STUDENT, loss_args=dict(eps=0.), seeds=1,
+                    hours=1.2),
     base=dict(recipe='base', start='base_first', epochs=6, **FINE, seeds=1, hours=.3),
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions

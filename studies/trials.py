@@ -70,6 +70,7 @@ TRIALS = dict(
     faults=dict(about=LIGHT, change="a camera's faults, each on .2 of the faces",
                 augment=dict(degrade=.2, erase=0.)),
     more_faults=dict(about=LIGHT, change="a camera's faults on .3, erased boxes", augment={}),
+    unsmoothed=dict(about=TRAIN, change='no label smoothing', loss_args=dict(eps=0.)),
     warm_restarts=dict(about=TRAIN, change='cosine with a warm restart after 4 epochs', sgdr=True),
     no_votes=dict(about=TEACH, change='no votes', votes=False),
     votes_half=dict(about=TEACH, change="votes as .5 of the label's weight, too",
@@ -80,12 +81,12 @@ TRIALS = dict(
                       cbs=lambda: [Distill([trained('strided_s0')], .4)]),
 )
 
-def trial(faces, form=today, augment=CLEAR, votes=True, sgdr=False, cbs=list, mixup=0.):
+def trial(faces, form=today, augment=CLEAR, votes=True, sgdr=False, cbs=list, **changes):
     "The network that a trial ends with"
     torch.manual_seed(0)
     cbs = cbs()+([VoteHead(.5)] if votes else [])
-    learn = fer_learner(faces, form(), augment={**AUGMENT, **augment}, mixup=mixup, seed=0,
-                        cbs=cbs, **KEPT)
+    learn = fer_learner(faces, form(), augment={**AUGMENT, **augment}, seed=0, cbs=cbs,
+                        **{**KEPT, **changes})
     with learn.no_bar(), learn.no_logging():
         if sgdr: learn.fit_sgdr(2, 4, 4e-3) # 4 epochs and 8
         else: learn.fit_one_cycle(EPOCHS, 4e-3)
