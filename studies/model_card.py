@@ -76,6 +76,7 @@ def training(r, minutes):
         'optimiser': f"AdamW, one cycle to a rate of {c['lr']}, weight decay {c['wd']}",
         'epochs': f"{c['epochs']}, batches of {c['bs']}",
         'label smoothing': c['loss_args']['eps'],
+        'dropout': r['record']['callbacks'].get('GoOn', {}).get('dropout', "the network's own"),
         'averaged weights': f"decay {c['ema_decay']}",
         'FER+ votes': votes(r),
         'rare classes': rare_classes(c),

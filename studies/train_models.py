@@ -44,7 +44,8 @@ OTHER = ('recipe','seed','classes','teachers','votes','start') # beside a recipe
 LESSON = .4 # share of the loss that teachers have; `votes` is the votes' share of the rest
 STUDENT = dict(augment=FAULTS, teachers=TEACHERS, votes=.5)
 GENTLE = {**AUGMENT, 'degrade':.1, 'erase':0.}
-FINE = dict(lr=1e-3, augment=GENTLE, loss_args=dict(eps=0.), teachers=TEACHERS, votes=.5)
+FINE = dict(lr=1e-3, augment=GENTLE, loss_args=dict(eps=0.), balance_power=None,
+            teachers=TEACHERS, votes=.5)
 _models['strided'] = strided
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
     strided=dict(recipe='small', model='strided', augment=CLEAR, seeds=2, hours=1.8), # teachers
@@ -107,10 +108,13 @@ def results(name, learn, valid, leaked, teachers, cbs):
     return out
 
 class GoOn(Callback):
-    "Begin with the weights that another run ended with"
+    "Begin with the weights that another run ended with, and go on without dropout"
     order = -50 # before `EMA` takes its first mean
-    def __init__(self, model): self.weights,self.about = model.state_dict(),dict(of=_digest(model))
-    def before_fit(self): self.model.load_state_dict(self.weights)
+    def __init__(self, model):
+        self.weights,self.about = model.state_dict(),dict(of=_digest(model), dropout=0)
+    def before_fit(self):
+        self.model.load_state_dict(self.weights)
+        self.model.drop.p = 0.
 
 def lessons(networks, votes, folder, start=None):
     "The callbacks of a run: its teachers are `networks`, `votes` their share, `start` its beginning"
