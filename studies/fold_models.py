@@ -61,12 +61,12 @@ def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
     start = begin and train_run(begin, faces, folder, epochs_share, only, runs)
     if s.pop('classes', None):
         raise ValueError(f"{name}: a run on other classes is not released: no folds")
-    seed,votes = s.pop('seed', 0),s.pop('votes', 0.)
+    seed,votes,dropout = s.pop('seed', 0),s.pop('votes', 0.),s.pop('dropout', None)
     recipe = get_recipe(s.pop('recipe'), **s)
     recipe['epochs'] = max(1, round(epochs_share*recipe['epochs']))
     networks = [train_run(t, faces, folder, epochs_share, only, runs)
                 for t in teachers_of(name, only, runs)]
-    cbs = lessons(networks, votes, folder, start)
+    cbs = lessons(networks, votes, folder, start, dropout)
     return fit_recipe(faces, recipe, folder/name, seed=seed, cbs=cbs).model
 
 

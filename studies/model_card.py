@@ -65,6 +65,11 @@ def spent(r, minutes):
     return f"{own}; with all that it learned from {minutes:.0f}" if minutes else own
 
 
+def dropout(r):
+    said = [about['dropout'] for about in r['record']['callbacks'].values() if 'dropout' in about]
+    return said[0] if said else "the network's own"
+
+
 def training(r, minutes):
     "What a run was trained with, as `{setting: value}`"
     c,v,name = r['record']['recipe'],r['record']['versions'],r['name']
@@ -76,7 +81,7 @@ def training(r, minutes):
         'optimiser': f"AdamW, one cycle to a rate of {c['lr']}, weight decay {c['wd']}",
         'epochs': f"{c['epochs']}, batches of {c['bs']}",
         'label smoothing': c['loss_args']['eps'],
-        'dropout': r['record']['callbacks'].get('GoOn', {}).get('dropout', "the network's own"),
+        'dropout': dropout(r),
         'averaged weights': f"decay {c['ema_decay']}",
         'FER+ votes': votes(r),
         'rare classes': rare_classes(c),

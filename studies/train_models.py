@@ -40,7 +40,7 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
 TEACHERS = ['strided_s0','strided_s1']
-OTHER = ('recipe','seed','classes','teachers','votes','start') # beside a recipe's settings
+OTHER = ('recipe','seed','classes','teachers','votes','start','dropout') # not a recipe's
 LESSON = .4 # share of the loss that teachers have; `votes` is the votes' share of the rest
 STUDENT = dict(augment=FAULTS, teachers=TEACHERS, votes=.5)
 GENTLE = {**AUGMENT, 'degrade':.1, 'erase':0.}
@@ -53,8 +53,8 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
     nano=dict(recipe='nano', start='nano_first', epochs=8, **FINE, seeds=3, hours=.2), # released
     small_first=dict(recipe='small', epochs=36, **STUDENT, seeds=3, hours=2.7),
     small=dict(recipe='small', start='small_first', epochs=8, **FINE, seeds=3, hours=.6),
-    base_first=dict(recipe='base', epochs=24, **STUDENT, loss_args=dict(eps=0.), seeds=1,
-                    hours=1.2),
+    base_first=dict(recipe='base', epochs=18, **STUDENT, loss_args=dict(eps=0.), dropout=.1,
+                    seeds=1, hours=.9),
     base=dict(recipe='base', start='base_first', epochs=6, **FINE, seeds=1, hours=.3),
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
@@ -116,20 +116,29 @@ class GoOn(Callback):
         self.model.load_state_dict(self.weights)
         self.model.drop.p = 0.
 
-def lessons(networks, votes, folder, start=None):
+class Dropout(Callback):
+    "Another dropout than the network's own"
+    order = -50
+    def __init__(self, p): self.p,self.about = p,dict(dropout=p)
+    def before_fit(self): self.model.drop.p = self.p
+
+def lessons(networks, votes, folder, start=None, dropout=None):
     "The callbacks of a run: its teachers are `networks`, `votes` their share, `start` its beginning"
     cbs = [GoOn(start)] if start else []
+    if dropout is not None: cbs.append(Dropout(dropout))
     if votes: cbs.append(VoteTeacher(votes))
     return cbs+([Distill(networks, LESSON, VIEWS, folder/'views')] if networks else [])
 
-def train(name, recipe, seed, classes=None, teachers=(), votes=0., start=None, **changes):
+def train(name, recipe, seed, classes=None, teachers=(), votes=0., start=None, dropout=None,
+          **changes):
     "Train the run `name`, or go on with it; write what it is worth to its folder"
     faces,leaks = data(classes)
     valid = faces.subset('valid')
     leaked = have_copies(faces, leaks)
     faces = clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
-    cbs = lessons([trained(t) for t in teachers], votes, FOLDER, start and trained(start))
+    networks = [trained(t) for t in teachers]
+    cbs = lessons(networks, votes, FOLDER, start and trained(start), dropout)
     learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=cbs, **changes)
     result = results(name, learn, valid, leaked, list(teachers), cbs)|dict(start=start)
     write_json(FOLDER/name/'result.json', result)
@@ -139,14 +148,16 @@ def planned(name):
     s = RUNS[name]
     recipe = get_recipe(s['recipe'], **{k:v for k,v in s.items() if k not in OTHER})
     told = (LESSON,VIEWS) if 'teachers' in s else None
-    return recipe,s['seed'],list(s.get('teachers', ())),told,s.get('votes', 0.),s.get('start')
+    other = [s.get(k) for k in ('start','dropout')]
+    return recipe,s['seed'],list(s.get('teachers', ())),told,s.get('votes', 0.),other
 
 def done(result):
-    "Recipe, seed, teachers, their share and views, the votes' share and the start of a finished run"
+    "Recipe, seed, teachers, their share and views, votes' share, start and dropout of a run"
     r = result['record']
     told,votes = r['callbacks'].get('Distill'),r['callbacks'].get('VoteTeacher', dict(weight=0.))
     told = told and (told['weight'],told.get('views', 0))
-    return r['recipe'],result['seed'],result['teachers'],told,votes['weight'],result.get('start')
+    other = [result.get('start'),r['callbacks'].get('Dropout', {}).get('dropout')]
+    return r['recipe'],result['seed'],result['teachers'],told,votes['weight'],other
 
 def finished(name):
     "Is there a result of this very run? A SystemExit if there is one of another"
