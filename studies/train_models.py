@@ -51,7 +51,7 @@ _models['strided'] = strided
 PLAN = dict( # in the order in which they decide something; hours of one thread, all seeds
     strided=dict(recipe='small', model='strided', augment=CLEAR, seeds=2, hours=1.8), # teachers
     nano_first=dict(recipe='nano', epochs=70, **STUDENT, seeds=3, hours=1.5),
-    nano=dict(recipe='nano', start='nano_first', epochs=8, **FINE_NANO, seeds=3, hours=.2), # released
+    nano=dict(recipe='nano', start='nano_first', epochs=8, **FINE_NANO, seeds=3, hours=.2),
     small_first=dict(recipe='small', epochs=36, **STUDENT, seeds=3, hours=2.7),
     small=dict(recipe='small', start='small_first', epochs=6, **FINE, seeds=3, hours=.5),
     base_first=dict(recipe='base', epochs=18, **STUDENT, loss_args=dict(eps=0.), dropout=.1,
