@@ -121,7 +121,7 @@ class Dropout(Callback):
     def before_fit(self): self.model.drop.p = self.p
 
 def lessons(networks, votes, folder, start=None, dropout=None):
-    "The callbacks of a run: its teachers are `networks`, `votes` their share, `start` its beginning"
+    "A run's callbacks: its teachers are `networks`, `votes` their share, `start` its beginning"
     cbs = [GoOn(start)] if start else []
     if dropout is not None: cbs.append(Dropout(dropout))
     if votes: cbs.append(VoteTeacher(votes))
