@@ -10,13 +10,12 @@ import hashlib, json
 from pathlib import Path
 
 import numpy as np
-from fer_nbdev.data import load_fer
+from common import HERE, RESULTS, real_faces, write_json
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import find_leaks
-from ledger import HERE, add_line, check_results, looks, open_ledger
+from ledger import add_line, check_results, looks, open_ledger
 
-RESULTS = HERE/'results'
 WEIGHTS = Path(load_predictor.__code__.co_filename).parent/'weights'
 COMMAND = f'python {HERE.name}/final_evaluation.py'
 SHOWN = 'accuracy','balanced_accuracy','macro_f1'
@@ -99,18 +98,14 @@ def final_evaluation(faces, leaks, weights=WEIGHTS, results=RESULTS):
         found,new = look(path, parts, lines, results)
         print(f"{path.stem}: {new} of 2 parts scored now, others keep their figures", flush=True)
         rows += found
-    part = out.with_suffix('.part')
-    part.write_text(json.dumps(rows, indent=1)+'\n')
-    part.replace(out)
+    write_json(out, rows)
     return rows
 
 
 if __name__=='__main__':
     try: open_ledger()
     except ValueError as e: raise SystemExit(f'error: {e}') from None
-    everything = load_fer()
-    if everything.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013: there is nothing to score")
+    everything = real_faces()
     try: rows = final_evaluation(everything, find_leaks(everything))
     except ValueError as e: raise SystemExit(f'error: {e}') from None
     for r in rows:

@@ -16,7 +16,7 @@ import argparse, json
 from pathlib import Path
 
 import numpy as np
-from fer_nbdev.data import load_fer
+from common import real_faces
 from fer_nbdev.quality import clean_split, find_duplicates
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill
@@ -104,10 +104,7 @@ def read_folds(name, faces, folder=FOLDER):
 
 def training_faces():
     "The faces of the clean training split that FER+ calls faces"
-    faces = load_fer()
-    if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013: folds need real faces")
-    train = clean_split(faces).subset('train')
+    train = clean_split(real_faces()).subset('train')
     return train[~train.not_a_face]
 
 

@@ -9,8 +9,9 @@ import hashlib, json, os
 from datetime import datetime, timezone
 from pathlib import Path
 
-HERE = Path(__file__).parent
-LEDGER = HERE/'results'/'looks.jsonl'
+from common import RESULTS
+
+LEDGER = RESULTS/'looks.jsonl'
 
 
 def _digest(line, before):

@@ -1,10 +1,11 @@
 """Write MODEL_CARD.md from `results/`: `python studies/model_card.py`; `--check` only compares."""
 import json, sys
 
-from ledger import HERE, LEDGER, _digest, check_results, looks, lost_runs, read_ledger
+from common import HERE, RESULTS
+from ledger import LEDGER, _digest, check_results, looks, lost_runs, read_ledger
 
 ROOT = next(p for p in HERE.parents if (p/'settings.ini').exists())
-RESULTS,CARD = HERE/'results',ROOT/'MODEL_CARD.md'
+CARD = ROOT/'MODEL_CARD.md'
 LINK = RESULTS.relative_to(ROOT).as_posix()
 QUALITY = next(ROOT.glob('nbs/[0-9][0-9]_quality.ipynb')).relative_to(ROOT).as_posix()
 METRICS = dict(accuracy='accuracy, %', balanced_accuracy='balanced accuracy, %',

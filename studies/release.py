@@ -18,19 +18,19 @@ from pathlib import Path
 import fer_nbdev
 import numpy as np
 import torch
-from fer_nbdev.data import load_fer
+from common import HERE, RESULTS, real_faces, write_json
 from fer_nbdev.evaluate import _influences, classification_metrics, _metrics_record
 from fer_nbdev.export import _describe, export_onnx, quantize_onnx
 from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import clean_split
 from fold_models import FOLDER, read_folds
-from ledger import HERE, _digest
+from ledger import _digest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 from train_models import FOLDER as RUNS
 
-RESULTS,WEIGHTS = HERE/'results',Path(fer_nbdev.__file__).parent/'weights'
+WEIGHTS = Path(fer_nbdev.__file__).parent/'weights'
 TAUS = (0,.1,.2,.3,.4,.5)
 N_CALIBRATION = 512
 ACCURACY,MACRO_F1 = 0,2 # columns of `_influences`
@@ -85,12 +85,6 @@ def cross_validated_choice(y_true, y_prob, prior):
                 tried=tried, chosen_on='train, out of fold', n_chosen_on=len(y_true))
 
 
-def write_json(path, content):
-    part = path.with_suffix('.part')
-    part.write_text(json.dumps(content, indent=1)+'\n')
-    part.replace(path)
-
-
 def released(model, choice, prior):
     "`model` with the choice made part of its head"
     with torch.no_grad():
@@ -142,10 +136,7 @@ def release(name, run, train, valid):
 
 
 if __name__=='__main__':
-    faces = load_fer()
-    if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013: release.py needs it")
-    faces = clean_split(faces)
+    faces = clean_split(real_faces())
     train = faces.subset('train')
     train = train[~train.not_a_face] # the faces that were learned from
     WEIGHTS.mkdir(exist_ok=True)

@@ -4,11 +4,10 @@ Reads the runs in `results/` that have a seed in their name, all judged on Publi
 `results/summary.json`. The standard deviation is the one between seeds (n-1); one seed has none.
 """
 import json, re
-from pathlib import Path
 
 import numpy as np
+from common import RESULTS, write_json
 
-RESULTS = Path(__file__).parent/'results'
 METRICS = ('accuracy','balanced_accuracy','macro_f1','log_loss')
 
 def summary(runs):
@@ -33,9 +32,7 @@ def seeded(folder):
 
 if __name__=='__main__':
     rows = summary(seeded(RESULTS))
-    part = RESULTS/'summary.json.part'
-    part.write_text(json.dumps(rows, indent=1)+'\n')
-    part.replace(RESULTS/'summary.json')
+    write_json(RESULTS/'summary.json', rows)
     for r in rows:
         mean,std = ({m: v[m] for m in METRICS} for v in (r['mean'],r['std']))
         print(f"{r['name']:<20}{len(r['seeds'])} seeds, mean {mean}, standard deviation {std}")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import RESULTS, have_copies, real_faces, write_json
 from fer_nbdev.core import FIVE
-from fer_nbdev.data import load_fer
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.models import create_model, load_weights
 from fer_nbdev.quality import _known_leaks, clean_split
@@ -27,8 +27,7 @@ from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill
 from fer_nbdev.train import RECIPES, get_recipe, predict_faces
 
-HERE = Path(__file__).parent
-FOLDER,RESULTS = Path(os.environ.get('FER_RUNS', HERE/'runs')),HERE/'results'
+FOLDER = Path(os.environ.get('FER_RUNS', Path(__file__).parent/'runs'))
 COMMAND = 'python studies/train_models.py'
 
 OURS = ('lr','schedule','bs','augment','ema_decay','wd','loss_args')
@@ -64,18 +63,10 @@ def expanded(line, seed):
 
 RUNS = {run: expanded(line, seed) for line in PLAN for seed,run in enumerate(run_names(line))}
 
-def write_json(path, content):
-    "Under another name first: a killed script leaves no half file"
-    part = path.with_name(path.name+'.part')
-    part.write_text(json.dumps(content, indent=1)+'\n')
-    part.replace(path)
-
 @functools.cache
 def data(classes):
     "FER-2013 in all its splits, and the leaks between them, searched for once"
-    faces = load_fer(classes=classes)
-    if faces.name!='FER-2013':
-        raise SystemExit("FER2013_PATH does not lead to all of FER-2013, which these runs need")
+    faces = real_faces(classes)
     return faces,_known_leaks(faces)
 
 def trained(name):
@@ -110,7 +101,7 @@ def train(name, recipe, seed, classes=None, published=False, teachers=(), **chan
     "Train the run `name`, or go on with it; write what it is worth to its folder"
     faces,leaks = data(classes)
     valid = faces.subset('valid')
-    leaked = np.isin(np.flatnonzero(faces.split=='valid'), leaks.b[leaks.split_a=='train'])
+    leaked = have_copies(faces, leaks)
     faces = faces if published else clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
     networks = [trained(t) for t in teachers]
