@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-
 from torch import nn
 from fastcore.basics import patch
 from fastai.callback.core import Callback

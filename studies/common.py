@@ -27,6 +27,13 @@ def write_json(path, content):
     part.write_text(json.dumps(content, indent=1)+'\n')
     part.replace(path)
 
+def keep_row(path, row):
+    "Write `row`, known by its sha256, to the list in `path`: in the place of an older one, or last"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    places = [i for i,r in enumerate(rows) if r['sha256']==row['sha256']] or [len(rows)]
+    rows[places[0]:places[0]+1] = [row]
+    write_json(path, rows)
+
 def strided_conv(ni, nf):
     "A 5x5 convolution of stride 2 with normalisation and ReLU"
     conv = nn.Conv2d(ni, nf, 5, stride=2, padding=2, bias=False)

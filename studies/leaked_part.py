@@ -10,7 +10,7 @@ Each file is one row of `results/leaked_part.json`, known by its sha256. Nothing
 import hashlib, json, sys
 from pathlib import Path
 
-from common import RESULTS, have_copies, real_faces, write_json
+from common import RESULTS, have_copies, keep_row, real_faces
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import _known_leaks
@@ -27,17 +27,12 @@ def row(name, valid, leaked):
                 split='PublicTest', leaked=part(leaked), leak_free=part(~leaked),
                 command=f'python studies/leaked_part.py {name}')
 
-def keep(row):
-    "Write `row` to OUT, in the place of an older one of the same file"
-    rows = json.loads(OUT.read_text()) if OUT.exists() else []
-    write_json(OUT, [r for r in rows if r['sha256']!=row['sha256']]+[row])
-
 if __name__=='__main__':
     if len(sys.argv)<2: raise SystemExit("name networks: small, nano, or the path of an ONNX file")
     faces = real_faces()
     leaked,valid = have_copies(faces, _known_leaks(faces)),faces.subset('valid')
     for name in sys.argv[1:]:
         r = row(name, valid, leaked)
-        keep(r)
+        keep_row(OUT, r)
         said = {k: round(r[k]['metrics']['accuracy']['value'], 4) for k in ('leaked','leak_free')}
         print(name, said)

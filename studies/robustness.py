@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from common import RESULTS, real_faces, write_json
+from common import RESULTS, keep_row, real_faces
 from fer_nbdev.evaluate import classification_metrics
 from fer_nbdev.predict import load_predictor
 
@@ -75,19 +75,12 @@ def row(name, faces):
                 n=len(faces), command=f'python studies/robustness.py {name}',
                 **robustness(load_predictor(str(path)).predict_proba, faces))
 
-def keep(row):
-    "Write `row` to OUT, in the place of an older one of the same file"
-    rows = json.loads(OUT.read_text()) if OUT.exists() else []
-    places = [i for i,r in enumerate(rows) if r['sha256']==row['sha256']] or [len(rows)]
-    rows[places[0]:places[0]+1] = [row]
-    write_json(OUT, rows)
-
 if __name__=='__main__':
     if len(sys.argv)<2: raise SystemExit("name networks: small, nano, or the path of an ONNX file")
     valid = real_faces().subset('valid')
     for name in sys.argv[1:]:
         r = row(name, valid)
-        keep(r)
+        keep_row(OUT, r)
         for fault,m in r['faults'].items():
             print(f"{name:<10}{fault:<22}{m['accuracy']:.4f} {m['macro_f1']:.4f}")
         print(f"{name:<10}another answer to the mirror image: {r['mirror_disagreement']:.4f}")

@@ -187,11 +187,10 @@ def test_robustness_of_a_constant_answer(study):
     assert {m['accuracy'] for m in r['faults'].values()}=={round((faces.labels==3).mean(), 4)}
     assert r['mirror_disagreement']==0
 
-def test_robustness_rows_by_file(study, monkeypatch, tmp_path):
-    robustness = study('robustness')
-    monkeypatch.setattr(robustness, 'OUT', tmp_path/'robustness.json')
-    for sha,x in (('a',1),('b',2),('a',3)): robustness.keep(dict(sha256=sha, x=x))
-    assert json.loads(robustness.OUT.read_text())==[dict(sha256='a', x=3), dict(sha256='b', x=2)]
+def test_rows_by_file(study, tmp_path):
+    path = tmp_path/'robustness.json'
+    for sha,x in (('a',1),('b',2),('a',3)): study('common').keep_row(path, dict(sha256=sha, x=x))
+    assert json.loads(path.read_text())==[dict(sha256='a', x=3), dict(sha256='b', x=2)]
 
 @pytest.fixture
 def cifar(root, monkeypatch):
