@@ -26,7 +26,6 @@ def _conv_block(
     ni:int, # Channels in
     nf:int, # Channels out
     act:bool=True, # End in a ReLU?
-
     stride:int=1, # 2: only each second place, so the map has half the side
 )->nn.Sequential: # (N, ni, H, W) -> (N, nf, H, W)
     "Convolution, batch normalisation (Ioffe & Szegedy 2015) and ReLU"
