@@ -11,18 +11,17 @@ import torch
 import torch.nn.functional as F
 from common import RESULTS, real_faces, strided_conv, write_json
 from fer_nbdev.evaluate import classification_metrics
-from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.models import FaceNet, _conv_block as conv, _ResBlock as Res, create_model
 from fer_nbdev.quality import clean_split
 from fer_nbdev.teachers import Distill, VoteHead, VoteTeacher
 from fer_nbdev.train import RECIPES, fer_learner, predict_faces
 from torch import nn
-from train_models import trained
+from train_models import CLEAR as ERASED, trained
 
 OUT = RESULTS/'trials.json'
 EPOCHS,SHOWN = 12,('accuracy','macro_f1','log_loss')
 KEPT = {k: RECIPES['nano'][k] for k in ('bs','ema_decay','wd','loss_args')}
-CLEAR = dict(noise=0., blur=0., lowres=0., jpeg=0, erase=0.)
+CLEAR = {**ERASED, 'erase':0.}
 
 class SE(nn.Module):
     "Squeeze and excite (Hu et al. 2018)"
@@ -45,11 +44,6 @@ def nano_with(begin, middle, end=None):
 
 def today(): return create_model('nano')
 def no_full(): return nano_with([strided_conv(1,32)], [conv(32,48), Res(48)])
-def eight(): return nano_with([conv(1,8), conv(8,32,stride=2)], [conv(32,48), Res(48)])
-def wide(): return nano_with([conv(1,8), conv(8,48,stride=2)], [conv(48,48), conv(48,48)])
-def older():
-    return nano_with([conv(1,24), nn.MaxPool2d(2), conv(24,40), conv(40,40)],
-                     [conv(40,64), Res(64)], [conv(64,112), conv(112,112)])
 def excited():
     return nano_with([conv(1,16), conv(16,32,stride=2)], [conv(32,48), conv(48,48), SE(48)],
                      [conv(48,112), Res(112), SE(112)])
@@ -57,35 +51,26 @@ def deep():
     return nano_with([conv(1,16), conv(16,32,stride=2)], [conv(32,48), conv(48,48)],
                      [conv(48,112), Deep(112)])
 
-FORM,LIGHT,TRAIN,TEACH = 'the form','augmentation','training','teachers'
+FORM,TRAIN,TEACH = 'the form','training','teachers'
 TRIALS = dict(
     today=dict(about=FORM, change="today's `nano`, the start of all trials"),
-    no_full=dict(about=FORM, change='no map at full resolution: 5x5, stride 2', form=no_full),
-    eight=dict(about=FORM, change='8 maps at full resolution', form=eight),
-    wide=dict(about=FORM, change='8 maps at full resolution, 48 after them', form=wide),
-    older=dict(about=FORM, change='the older `nano`, without strides', form=older),
+    no_full=dict(about=FORM, change='first a 5x5 convolution of stride 2', form=no_full),
     excited=dict(about=FORM, change='squeeze and excite', form=excited),
     deep=dict(about=FORM, change='stochastic depth, .1', form=deep),
-    erased=dict(about=LIGHT, change='erased boxes, .25', augment=dict(CLEAR, erase=.25)),
-    faults=dict(about=LIGHT, change="a camera's faults, each on .2 of the faces",
-                augment=dict(degrade=.2, erase=0.)),
-    more_faults=dict(about=LIGHT, change="a camera's faults on .3, erased boxes", augment={}),
     unsmoothed=dict(about=TRAIN, change='no label smoothing', loss_args=dict(eps=0.)),
     warm_restarts=dict(about=TRAIN, change='cosine with a warm restart after 4 epochs', sgdr=True),
-    no_votes=dict(about=TEACH, change='no votes', votes=False),
     votes_half=dict(about=TEACH, change="votes as .5 of the label's weight, too",
                     cbs=lambda: [VoteTeacher(.5)]),
-    taught=dict(about=TEACH, change='no votes, one teacher as .4 of the loss', votes=False,
+    taught=dict(about=TEACH, change='one teacher as .4 of the loss',
                 cbs=lambda: [Distill([trained('strided_s0')], .4)]),
-    taught_mixup=dict(about=TEACH, change='the same with mixup of .2', votes=False, mixup=.2,
+    taught_mixup=dict(about=TEACH, change='the same with mixup of .2', mixup=.2,
                       cbs=lambda: [Distill([trained('strided_s0')], .4)]),
 )
 
-def trial(faces, form=today, augment=CLEAR, votes=True, sgdr=False, cbs=list, **changes):
+def trial(faces, form=today, sgdr=False, cbs=list, **changes):
     "The network that a trial ends with"
     torch.manual_seed(0)
-    cbs = cbs()+([VoteHead(.5)] if votes else [])
-    learn = fer_learner(faces, form(), augment={**AUGMENT, **augment}, seed=0, cbs=cbs,
+    learn = fer_learner(faces, form(), augment=CLEAR, seed=0, cbs=[*cbs(),VoteHead(.5)],
                         **{**KEPT, **changes})
     with learn.no_bar(), learn.no_logging():
         if sgdr: learn.fit_sgdr(2, 4, 4e-3) # 4 epochs and 8

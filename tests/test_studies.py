@@ -264,9 +264,9 @@ def test_trials(study, monkeypatch, tmp_path):
     monkeypatch.setattr(trials, 'EPOCHS', 1)
     faces = synthetic_faces(300, random_state=0)
     faces = faces[faces.split!='test']
-    for name in ('erased','deep','deep'): trials.keep(trials.row(name, faces))
+    for name in ('unsmoothed','deep','deep'): trials.keep(trials.row(name, faces))
     rows = json.loads((tmp_path/'trials.json').read_text())
-    assert [r['name'] for r in rows]==['deep','erased']
+    assert [r['name'] for r in rows]==['deep','unsmoothed']
     assert all(0<r['accuracy']<1 and r['split']=='PublicTest' for r in rows)
 
 def test_trials_that_were_run(study, results):
