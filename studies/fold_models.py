@@ -48,10 +48,7 @@ def without_fold(faces, left_out):
 
 def teachers_of(name, only=None, runs=RUNS):
     "The runs whose networks teach the run `name`; `only` these if names are given"
-    every = runs[name].get('teachers', ())
-    if only and set(only)-set(every):
-        raise ValueError(f"{name} is not taught by {sorted(set(only)-set(every))}, but by {every}")
-    return [r for r in every if only is None or r in only]
+    return [r for r in runs[name].get('teachers', ()) if only is None or r in only]
 
 
 def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
@@ -72,7 +69,10 @@ def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
 
 def out_of_fold(name, faces, n_folds=3, folder=FOLDER, epochs_share=1., only=None, runs=RUNS):
     "Train the networks of all folds and write `<name>.npz`; return its path"
-    fold,teachers = fold_numbers(faces, n_folds),teachers_of(name, only, runs)
+    every,teachers = (teachers_of(name, names, runs) for names in (None,only))
+    strangers = set(only or ())-set(every)
+    if strangers: raise ValueError(f"{name} is taught by {every}, not by {sorted(strangers)}")
+    fold = fold_numbers(faces, n_folds)
     kind = f'{n_folds}-{epochs_share:g}'
     if only is not None: kind += '-'+('-'.join(teachers) or 'alone')
     y_prob = np.zeros((len(faces),len(faces.classes)), np.float32)
@@ -81,7 +81,7 @@ def out_of_fold(name, faces, n_folds=3, folder=FOLDER, epochs_share=1., only=Non
         held_out = without_fold(faces, fold==k)
         model = train_run(name, held_out, folder/kind/str(k), epochs_share, only, runs)
         y_prob[fold==k] = predict_faces(model, faces.images[fold==k])
-    alone = not teachers and bool(teachers_of(name, None, runs))
+    alone = not teachers and bool(every)
     about = dict(run=name, n_folds=n_folds, epochs_share=epochs_share, teachers=teachers,
                  alone=alone, data=faces.name, fingerprint=faces.fingerprint)
     path = folder/f'{name}.npz'
