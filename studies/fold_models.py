@@ -40,6 +40,17 @@ def fold_numbers(faces, n_folds, seed=0):
     return fold
 
 
+def kept_fold_numbers(faces, n_folds, folder):
+    "`fold_numbers`, from a file in `folder` if there is one: the search takes minutes"
+    path = Path(folder)/f'{n_folds}-{faces.fingerprint}.npy'
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix('.part')
+        with open(part, 'wb') as f: np.save(f, fold_numbers(faces, n_folds))
+        part.replace(path)
+    return np.load(path)
+
+
 def without_fold(faces, left_out):
     "The same faces: those of the fold are `valid`, the others `train`"
     split = np.where(left_out, 'valid', 'train')
@@ -72,7 +83,7 @@ def out_of_fold(name, faces, n_folds=3, folder=FOLDER, epochs_share=1., only=Non
     every,teachers = (teachers_of(name, names, runs) for names in (None,only))
     strangers = set(only or ())-set(every)
     if strangers: raise ValueError(f"{name} is taught by {every}, not by {sorted(strangers)}")
-    fold = fold_numbers(faces, n_folds)
+    fold = kept_fold_numbers(faces, n_folds, folder)
     kind = f'{n_folds}-{epochs_share:g}'
     if only is not None: kind += '-'+('-'.join(teachers) or 'alone')
     y_prob = np.zeros((len(faces),len(faces.classes)), np.float32)
