@@ -309,7 +309,8 @@ def test_a_student_without_its_teachers_is_alone(folds, tmp_path):
     folds.out_of_fold('two', train, 2, tmp_path, .5, [], RUNS)
     assert folds.read_folds('two', train, tmp_path)[2]['alone']
     assert not (tmp_path/'2-0.5-alone/0/one').exists()
-    assert (np.load(tmp_path/f'2-{train.fingerprint}.npy')==folds.fold_numbers(train, 2)).all()
+    kept = np.load(tmp_path/f'2-{train.fingerprint}.npy')
+    assert (kept==folds.fold_numbers(train, 2)).all()
 
 
 def test_one_teacher_of_the_run_teaches_in_the_folds(folds, tmp_path):
