@@ -62,7 +62,7 @@ def serve_fer():
     "Answer orders on standard input: the time for `n` faces, or the probabilities for a file"
     import cv2
     cv2.setNumThreads(1)
-    from fer import FER
+    from fer.fer import FER
     answer = fer_network()
     def enlarged(faces): return np.stack([cv2.resize(f, (64, 64)) for f in faces])
     for line in sys.stdin:
