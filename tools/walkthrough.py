@@ -200,7 +200,8 @@ def run_all(paths, options, each, kernels=2):
     """Run notebooks side by side, in order; call `each` with those that ended well or not.
     After the first failure none is started; those under way end"""
     progress, ran, todo = Progress(), [], list(paths)
-    copied = FORK is not None and len(todo) > kernels # for fewer it would not pay
+    # For fewer it would not pay; and progress bars, whose kind imports choose, are a terminal's
+    copied = FORK is not None and len(todo) > kernels and not options
     if copied: FORK.set_forkserver_preload(['__main__']) # this file, which calls `import_much`
     with ThreadPoolExecutor(kernels) as pool:
         under_way = {}
