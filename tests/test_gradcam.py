@@ -58,7 +58,7 @@ def test_equals_package(nets, x, name, method, theirs, target):
     with getattr(package, theirs)(model=m, target_layers=[layer]) as c:
         wanted = c(input_tensor=x, targets=t)
     ours = package_order(METHODS[method](m, x, target, layer, raw=True), (48,48))
-    assert np.abs(ours.numpy()-wanted).max()<1e-5
+    assert np.abs(ours.numpy()-wanted).max()<3e-5 # its own additions to denominators, and rounding
 
 
 @pytest.mark.parametrize('name', POOLED+DENSE)
@@ -105,11 +105,13 @@ def test_one_by_one(nets, x, name, method):
 @pytest.mark.parametrize('name', POOLED)
 @pytest.mark.parametrize('method', METHODS)
 def test_flipped_face_flipped_map(nets, x, name, method):
-    "With symmetric kernels the network is symmetric: strides and poolings divide 48 evenly"
+    "With symmetric kernels and without strides the network is symmetric: poolings divide 48 evenly"
     f,m = METHODS[method],copy.deepcopy(nets[name])
     with torch.no_grad():
         for c in m.modules():
-            if isinstance(c, nn.Conv2d): c.weight.copy_((c.weight+c.weight.flip(-1))/2)
+            if isinstance(c, nn.Conv2d):
+                c.stride = (1,1) # 2 keeps the first column and drops the last
+                c.weight.copy_((c.weight+c.weight.flip(-1))/2)
     torch.testing.assert_close(f(m, x.flip(-1), 2), f(m, x, 2).flip(-1), atol=1e-3, rtol=1e-3)
 
 
@@ -160,7 +162,7 @@ def test_hooks_released_after_error(nets, x, error):
 
 def test_any_layer(nets, x):
     m = nets['small']
-    for name in ('features.0','features.4.1','features.10.convs.0','features'):
+    for name in ('features.0','features.4.1','features.8.convs.0','features'):
         maps = grad_cam(m, x, layer=name)
         assert maps.shape==(4,48,48)
         assert torch.equal(maps, grad_cam(m, x, layer=m.get_submodule(name)))
