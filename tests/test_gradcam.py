@@ -166,8 +166,8 @@ def test_any_layer(nets, x):
         maps = grad_cam(m, x, layer=name)
         assert maps.shape==(4,48,48)
         assert torch.equal(maps, grad_cam(m, x, layer=m.get_submodule(name)))
-    with torch.no_grad(): wanted = m.features[:4](x).shape[2:]
-    assert grad_cam(m, x, layer='features.3', raw=True).shape[1:]==wanted
+    with torch.no_grad(): wanted = m.features[:5](x).shape[2:]
+    assert grad_cam(m, x, layer='features.4', raw=True).shape[1:]==wanted
 
 
 @pytest.mark.parametrize('name', POOLED+DENSE)
