@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fastai.callback.core import Callback
 from common import RESULTS, have_copies, real_faces, strided, write_json
 from fer_nbdev.core import FIVE
@@ -40,9 +41,11 @@ LITE = dict(model='timm:tf_efficientnet_lite0@96', weights='imagenet', epochs=10
             bf16=False) # a processor's bf16 is half as fast for its depthwise convolutions
 VIEWS = 16 # augmented copies of each face that teachers answer for
 TEACHERS = ['strided_s0','strided_s1']
-OTHER = ('recipe','seed','classes','teachers','votes','start','dropout') # not a recipe's
+OTHER = ('recipe','seed','classes','teachers','votes','start','dropout','small') # not a recipe's
 LESSON = .4 # share of the loss that teachers have; `votes` is the votes' share of the rest
 STUDENT = dict(augment=FAULTS, teachers=TEACHERS, votes=.5)
+LARGE = dict(**STUDENT, loss_args=dict(eps=0.), dropout=.1)
+FIVE_TEACHERS = [*TEACHERS,'small_s0','small_s1','small_s2']
 FINE = dict(lr=1e-3, augment={**CLEAR, 'erase':0.}, loss_args=dict(eps=0.), dropout=.1,
             teachers=TEACHERS, votes=.5)
 GENTLE = {**AUGMENT, 'degrade':.1, 'erase':0.} # without faults, `nano` forgets them
@@ -54,9 +57,12 @@ PLAN = dict( # in the order in which they decide something; hours of one thread,
     nano=dict(recipe='nano', start='nano_first', epochs=8, **FINE_NANO, seeds=3, hours=.2),
     small_first=dict(recipe='small', epochs=36, **STUDENT, seeds=3, hours=2.7),
     small=dict(recipe='small', start='small_first', epochs=6, **FINE, seeds=3, hours=.5),
-    base_first=dict(recipe='base', epochs=18, **STUDENT, loss_args=dict(eps=0.), dropout=.1,
-                    seeds=1, hours=.9),
-    base=dict(recipe='base', start='base_first', epochs=6, **FINE, seeds=1, hours=.3),
+    base_brief_first=dict(recipe='base', epochs=18, **LARGE, seeds=1, hours=.9),
+    base_brief=dict(recipe='base', start='base_brief_first', epochs=6, **FINE, seeds=1, hours=.3),
+    base_first=dict(recipe='base', epochs=72, **{**LARGE, 'teachers': FIVE_TEACHERS},
+                    small=(32,48), seeds=1, hours=2.3),
+    base=dict(recipe='base', start='base_first', epochs=6, **{**FINE, 'teachers': FIVE_TEACHERS},
+              seeds=1, hours=.3),
     lite0=dict(recipe=LITE, seeds=1, hours=1.2), # what does ImageNet bring?
     emojify_seven=dict(recipe='emojify', seeds=3, hours=3), # the older projects' questions
     emojify_seven_ours=dict(recipe='emojify', **OURS, seeds=3, hours=3),
@@ -120,15 +126,26 @@ class Dropout(Callback):
     def __init__(self, p): self.p,self.about = p,dict(dropout=p)
     def before_fit(self): self.model.drop.p = self.p
 
-def lessons(networks, votes, folder, start=None, dropout=None):
+class SmallFirst(Callback):
+    "Progressive resizing: faces of `size` pixels for the first `epochs`, which take half the time"
+    order = 5 # after `Distill` chose its views
+    def __init__(self, size, epochs):
+        self.size,self.epochs,self.about = size,epochs,dict(size=size, epochs=epochs)
+    def before_batch(self):
+        if self.epoch>=self.epochs: return
+        x = F.interpolate(self.xb[0], size=self.size, mode='bilinear', antialias=True)
+        self.learn.xb = (x.contiguous(memory_format=torch.channels_last),)
+
+def lessons(networks, votes, folder, start=None, dropout=None, small=None):
     "A run's callbacks: its teachers are `networks`, `votes` their share, `start` its beginning"
     cbs = [GoOn(start)] if start else []
     if dropout is not None: cbs.append(Dropout(dropout))
+    if small: cbs.append(SmallFirst(*small))
     if votes: cbs.append(VoteTeacher(votes))
     return cbs+([Distill(networks, LESSON, VIEWS, folder/'views')] if networks else [])
 
 def train(name, recipe, seed, classes=None, teachers=(), votes=0., start=None, dropout=None,
-          **changes):
+          small=None, **changes):
     "Train the run `name`, or go on with it; write what it is worth to its folder"
     faces,leaks = data(classes)
     valid = faces.subset('valid')
@@ -136,7 +153,7 @@ def train(name, recipe, seed, classes=None, teachers=(), votes=0., start=None, d
     faces = clean_split(faces, leaks=leaks)
     faces = faces[faces.split!='test']
     networks = [trained(t) for t in teachers]
-    cbs = lessons(networks, votes, FOLDER, start and trained(start), dropout)
+    cbs = lessons(networks, votes, FOLDER, start and trained(start), dropout, small)
     learn = fit_recipe(faces, recipe, FOLDER/name, seed=seed, cbs=cbs, **changes)
     result = results(name, learn, valid, leaked, list(teachers), cbs)|dict(start=start)
     write_json(FOLDER/name/'result.json', result)
@@ -146,15 +163,17 @@ def planned(name):
     s = RUNS[name]
     recipe = get_recipe(s['recipe'], **{k:v for k,v in s.items() if k not in OTHER})
     told = (LESSON,VIEWS) if 'teachers' in s else None
-    other = [s.get(k) for k in ('start','dropout')]
+    small = s.get('small')
+    other = [s.get('start'),s.get('dropout'),small and dict(zip(('size','epochs'), small))]
     return recipe,s['seed'],list(s.get('teachers', ())),told,s.get('votes', 0.),other
 
 def done(result):
-    "Recipe, seed, teachers, their share and views, votes' share, start and dropout of a run"
+    "Recipe, seed, teachers, their share and views, votes' share, start, dropout and size of a run"
     r = result['record']
     told,votes = r['callbacks'].get('Distill'),r['callbacks'].get('VoteTeacher', dict(weight=0.))
     told = told and (told['weight'],told.get('views', 0))
-    other = [result.get('start'),r['callbacks'].get('Dropout', {}).get('dropout')]
+    dropout = r['callbacks'].get('Dropout', {}).get('dropout')
+    other = [result.get('start'),dropout,r['callbacks'].get('SmallFirst')]
     return r['recipe'],result['seed'],result['teachers'],told,votes['weight'],other
 
 def finished(name):
