@@ -70,11 +70,13 @@ def train_run(name, faces, folder, epochs_share=1., only=None, runs=RUNS):
     if s.pop('classes', None):
         raise ValueError(f"{name}: a run on other classes is not released: no folds")
     seed,votes,dropout = s.pop('seed', 0),s.pop('votes', 0.),s.pop('dropout', None)
+    small = s.pop('small', None)
+    if small: small = small[0],round(epochs_share*small[1])
     recipe = get_recipe(s.pop('recipe'), **s)
     recipe['epochs'] = max(1, round(epochs_share*recipe['epochs']))
     networks = [train_run(t, faces, folder, epochs_share, only, runs)
                 for t in teachers_of(name, only, runs)]
-    cbs = lessons(networks, votes, folder, start, dropout)
+    cbs = lessons(networks, votes, folder, start, dropout, small)
     return fit_recipe(faces, recipe, folder/name, seed=seed, cbs=cbs).model
 
 

@@ -30,4 +30,6 @@ def test_table_and_json(root, tmp_path):
     final = json.loads((root/'studies/results/final.json').read_text())
     scored = {f['name']: f['metrics'] for f in final if f['split']=='PrivateTest'}
     assert rows['nano']['metrics']==scored['nano'] # ours are read, not computed
+    alone = next(f for f in final if f['name']=='nano, leak-free')
+    assert rows['nano']['leak_free']==dict(n=alone['n'], metrics=alone['metrics'])
     assert 'nano' in r.stdout and 'metrics' not in rows['fer'] # no data, no score

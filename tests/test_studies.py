@@ -248,6 +248,7 @@ def test_beside_fer_is_about_the_released_files(results):
     rows = json.loads((results/'beside_fer.json').read_text())['rows']
     assert [r['name'] for r in rows][0]=='fer'
     assert {r['name']: r['metrics'] for r in rows[1:]}=={r['name']: r['metrics'] for r in final}
+    assert len({r['leak_free']['n'] for r in rows})==1 # `fer` on the same faces as ours
 
 def test_leaked_part_is_about_the_released_files(results):
     final = {r['name']: r['sha256'] for r in json.loads((results/'final.json').read_text())}
@@ -255,3 +256,23 @@ def test_leaked_part_is_about_the_released_files(results):
     for name in ('small','nano'):
         r = rows[final[name]]
         assert r['split']=='PublicTest' and r['leaked']['n']+r['leak_free']['n']==3589
+
+def test_trials(study, monkeypatch, tmp_path):
+    "A row for each, in the plan's order; run again, it takes its place"
+    from fer_nbdev.synthetic import synthetic_faces
+    trials = study('trials')
+    monkeypatch.setattr(trials, 'OUT', tmp_path/'trials.json')
+    monkeypatch.setattr(trials, 'EPOCHS', 1)
+    faces = synthetic_faces(300, random_state=0)
+    faces = faces[faces.split!='test']
+    for name in ('unsmoothed','deep','deep'): trials.keep(trials.row(name, faces))
+    rows = json.loads((tmp_path/'trials.json').read_text())
+    assert [r['name'] for r in rows]==['deep','unsmoothed']
+    assert all(0<r['accuracy']<1 and r['split']=='PublicTest' for r in rows)
+
+def test_trials_that_were_run(study, results):
+    "Each trial of the list has its row, about the network and length that the list says"
+    trials = study('trials')
+    rows = json.loads((results/'trials.json').read_text())
+    assert [r['name'] for r in rows]==list(trials.TRIALS)
+    for r in rows: assert r['change']==trials.TRIALS[r['name']]['change'] and r['epochs']==12

@@ -126,6 +126,14 @@ assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '1'"""
     assert re.findall(r'^(\d\d)_\S+ +cell +1 of 1 .* ok$', said, re.M)[-1] == '02'
 
 
+def test_progress_bars_are_those_of_a_notebook(add, run):
+    "Also in kernels that are copies of a process without a notebook"
+    bars = 'from fastprogress.fastprogress import NBProgressBar, progress_bar'
+    for name in ('00_a', '01_b', '02_c'): add(name, bars, 'assert progress_bar is NBProgressBar')
+    rc, said = run()
+    assert rc == 0, said
+
+
 def test_a_failing_cell_is_named_and_the_rest_is_kept(home, add, run):
     add('00_a', '1+1', 'print("so far"); raise ValueError("the pixel is missing")', '2+2')
     add('01_b', 'import time; time.sleep(8)')

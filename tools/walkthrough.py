@@ -83,6 +83,8 @@ def import_much():
     "What most pages import, in the process that kernels are copies of"
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
+        import fastcore.imports as known # fastprogress asks it at import which bars to draw
+        known.IN_IPYTHON = known.IN_JUPYTER = known.IN_NOTEBOOK = True
         import fer_nbdev.synthetic, fer_nbdev.teachers, ipykernel.kernelapp
 
 
@@ -200,7 +202,7 @@ def run_all(paths, options, each, kernels=2):
     """Run notebooks side by side, in order; call `each` with those that ended well or not.
     After the first failure none is started; those under way end"""
     progress, ran, todo = Progress(), [], list(paths)
-    # For fewer it would not pay; and progress bars, whose kind imports choose, are a terminal's
+    # For fewer it would not pay; and what is committed comes from a kernel like a reader's
     copied = FORK is not None and len(todo) > kernels and not options
     if copied: FORK.set_forkserver_preload(['__main__']) # this file, which calls `import_much`
     with ThreadPoolExecutor(kernels) as pool:
