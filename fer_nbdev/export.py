@@ -189,7 +189,7 @@ def speed_table(
 
 # %% ../nbs/16_export.ipynb #16q80002
 class _Calibration:
-    "Faces as ONNX Runtime's calibration asks for them: 64 at a time, then None"
+    "Faces as ONNX Runtime's calibration asks for them: at most 64 at a time, then None"
     def __init__(self, images):
         self.batches = iter(np.array_split(images, -(-len(images)//64)))
 

@@ -12,7 +12,6 @@ from .core import require
 require('train', 'torch')
 
 # %% ../nbs/15_faithfulness.ipynb #15fa0006
-import numpy as np
 import torch
 from torch import Tensor
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn, tensor, Tensor
+from torch import nn, Tensor
 from matplotlib import colormaps
 from .models import hooked_eval
 

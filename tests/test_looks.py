@@ -270,7 +270,8 @@ def test_folds_part_no_duplicates(studies):
     assert len(part)==len(train) and (part.labels==train.labels).all()
 
 
-RUNS = dict(one=dict(recipe='nano', model='cifar_cnn', epochs=4, vote_weight=0., ema_decay=None),
+RUNS = dict(one=dict(recipe='nano', model='cifar_cnn', epochs=4, vote_weight=0., ema_decay=None,
+                     small=(48,2)), # progressive resizing, to the size that it has
             two=dict(recipe='nano', model='cifar_cnn', epochs=2, vote_weight=0., ema_decay=None,
                      seed=1, teachers=['one']),
             other=dict(recipe='nano', classes=('happy','sad')))
@@ -297,6 +298,7 @@ def test_out_of_fold_on_drawn_faces(folds, tmp_path):
         for run,epochs in (('one',2),('two',1)):
             record = json.loads((tmp_path/'2-0.5'/str(k)/run/'record.json').read_text())
             assert record['recipe']['epochs']==epochs
+            if run=='one': assert record['callbacks']['SmallFirst']==dict(size=48, epochs=1)
         model = create_model('cifar_cnn')
         load_weights(model, tmp_path/'2-0.5'/str(k)/'two'/'model.safetensors')
         assert np.allclose(predict_faces(model, train.images[fold==k]), p[fold==k], atol=1e-2)
@@ -326,7 +328,7 @@ def test_runs_of_the_plan_are_understood(studies):
     from fer_nbdev.train import get_recipe
     from fold_models import RUNS, teachers_of
     from train_models import OTHER, run_names
-    for name in [r for line in ('nano','small') for r in run_names(line)]:
+    for name in [r for line in ('nano','small','base') for r in run_names(line)]:
         teachers = teachers_of(name)
         assert teachers and len(set(teachers))==len(teachers)
         assert teachers_of(name, teachers[:1])==teachers[:1] and teachers_of(name, [])==[]

@@ -120,12 +120,14 @@ def test_a_run_and_its_student(study, monkeypatch, tmp_path):
     drawn_as_fer(monkeypatch, models)
     monkeypatch.setattr(models, 'RESULTS', tmp_path/'results')
     quick = dict(recipe='nano', epochs=1, bs=64, seed=0)
-    monkeypatch.setattr(models, 'RUNS', dict(a_s0=quick, b_s0=dict(**quick, teachers=['a_s0']),
+    student = dict(quick, teachers=['a_s0'], small=(32,1))
+    monkeypatch.setattr(models, 'RUNS', dict(a_s0=quick, b_s0=student,
                                             c_s0=dict(quick, lr=1e-9, start='a_s0')))
     with pytest.raises(SystemExit, match='learns from a_s0, not trained yet'):
         models.main(['b_s0'])
     models.main(['a_s0','b_s0','c_s0'])
     a,b,c = (json.loads((tmp_path/f'results/{n}_s0.json').read_text()) for n in 'abc')
+    assert b['record']['callbacks']['SmallFirst']==dict(size=32, epochs=1)
     assert b['teachers']==['a_s0'] and c['start']=='a_s0' and a['start'] is b['start'] is None
     # it went on where the other ended
     assert abs(c['metrics']['log_loss']['value']-a['metrics']['log_loss']['value'])<.1
