@@ -414,7 +414,7 @@ def _feedback_text(on:bool)->str:
 
 # %% ../nbs/20_app.ipynb #3350ed67
 def build_app(
-    model=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
+    model=None, # As for `load_predictor`; None: 'small'
     megabytes:float=20, # A larger upload is refused
     megapixels:float=64, # So is a photo with more pixels
 ): # `gradio.Blocks`
@@ -469,13 +469,17 @@ def _failure(status:int, said:str):
 @patch
 async def post_photo(self:_Service, request):
     "The answer to `POST /api/predict`"
-    from starlette.exceptions import HTTPException
-    from starlette.responses import JSONResponse
     if request.headers.get('content-type','').startswith('multipart/'):
         return _failure(415, "a form; send the photo's bytes: curl --data-binary @photo.jpg")
+    return await self.reply(request, self.as_json)
+
+@patch
+async def reply(self:_Service, request, f):
+    "What `f` makes of what was posted, as JSON, or why it cannot"
+    from starlette.exceptions import HTTPException
+    from starlette.responses import JSONResponse
     try:
-        async with self.upload(request) as data:
-            return JSONResponse(await self.run(self.as_json, data))
+        async with self.upload(request) as data: return JSONResponse(await self.run(f, data))
     except HTTPException as e: return _failure(e.status_code, e.detail)
     except ValueError as e: return _failure(400, str(e))
     except _Busy as e: return _failure(503, str(e))
@@ -677,6 +681,11 @@ def visitor(self:_Feedback, request)->str: # '' for somebody new
     "The name in a visitor's cookie"
     return _unsigned(self.store.secret, request.cookies.get('fer_visitor'))
 
+@patch
+def unlinked(self:_Feedback, question, text)->str:
+    "A visitor or an address as the answers to one question know it"
+    return _signature(self.store.secret, f'{question} {text}')
+
 def _thanks(emotion:str):
     return _page("Thank you", f'<p>Your answer: {_smiley(emotion)} {html.escape(emotion)}</p>')
 
@@ -687,7 +696,7 @@ async def get_question(self:_Feedback, request):
     name,text = self.question(request)
     visitor = self.visitor(request)
     old = self.store.rows('SELECT emotion FROM answers WHERE question=? AND visitor=?',
-                          name, visitor)
+                          name, self.unlinked(name, visitor))
     if old: return _thanks(old[0][0])
     body = Template(_asset('question.html')).substitute(
         buttons=_buttons(), notice=html.escape(_NOTICE), camera='' if self.five else 'hidden')
@@ -712,8 +721,8 @@ async def post_answer(self:_Feedback, request):
     way = 'camera' if form.get('way')=='camera' else 'click'
     if not visitor: return _page("Your cookie is not one of ours", _BACK.format(name), 403)
     if emotion not in FIVE: return _page("Choose one of the five smileys", _BACK.format(name), 400)
-    address = _signature(self.store.secret, name+_address(request))
-    done = await asyncio.to_thread(self.store.add, name, visitor, emotion, way, address,
+    who,address = (self.unlinked(name, t) for t in (visitor,_address(request)))
+    done = await asyncio.to_thread(self.store.add, name, who, emotion, way, address,
                                    self.per_address)
     if done in ('stored','again'): return _thanks(emotion)
     if done=='other': return _page("You have answered already", '', 409)
@@ -733,13 +742,9 @@ def propose(self:_Feedback, data:bytes)->dict:
 @patch
 async def post_picture(self:_Feedback, request):
     "The answer to `POST /q/.../propose`"
-    from starlette.responses import JSONResponse
     self.question(request)
     if not self.five: raise _no_page()
-    try:
-        async with self.service.upload(request) as data:
-            return JSONResponse(await self.service.run(self.propose, data))
-    except (ValueError,_Busy) as e: return _failure(400, str(e))
+    return await self.service.reply(request, self.propose)
 
 # %% ../nbs/20_app.ipynb #b7f23f3b
 def _shares(counts:dict)->list: # (emotion, n, share, low, high) for each of FIVE
@@ -817,7 +822,7 @@ def _to_owner():
 # %% ../nbs/20_app.ipynb #5b9a23a4
 @patch
 async def get_owner(self:_Feedback, request):
-    "The answer to `GET /owner`: all questions, or the door"
+    "The answer to `GET /owner`: all questions, or a form for the password"
     if not self.is_owner(request):
         if self.password: return _page("For the owner", _asset('login.html'))
         return _page("Only from the machine that serves this page", '', 403)
@@ -992,7 +997,7 @@ def serve(
     port:int=7860, # 0: any that is free
     password:str=None, # Opens the owner's page; needed where others can reach `host`
     answers=None, # SQLite file for the answers of visitors; None: no feedback
-    model=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
+    model=None, # As for `load_predictor`; None: 'small'
     megabytes:float=20, # A larger upload is refused
     megapixels:float=64, # So is a photo with more pixels
     per_minute:float=60, # Posts to the feedback pages that one address may send in a minute
@@ -1030,7 +1035,7 @@ serve(host='0.0.0.0', port=7860{model})
 # %% ../nbs/20_app.ipynb #f5e25e86
 def write_space(
     folder, # Where to write it; made if it is missing
-    model=None, # 'small' or 'nano'; None: 'small'
+    model=None, # One of `list_predictors()`; None: 'small'
     overwrite:bool=False, # Replace files that are there?
 )->Path: # The folder
     "Write a folder that Hugging Face Spaces can serve: README.md, requirements.txt and app.py"

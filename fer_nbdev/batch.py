@@ -445,7 +445,7 @@ def predict_many(
     source, # Path or URL of a file, folder or glob, or a list of these; pictures and parquet
     out, # Folder for the answers, path or URL: parquet, one row per face
     *,
-    model=None, # For `load_predictor`: 'small', 'nano' or an `.onnx` file
+    model=None, # As for `load_predictor`; None: 'small'
     classes=None, # Answer among these only, such as `FIVE`
     scheduler:str=None, # Address of a Dask scheduler, 'tcp://...'; None: processes of our own
     workers:int=2, # How many processes of our own

@@ -76,7 +76,8 @@ def _main(program):
 _Program.__call__ = _main
 
 # %% ../nbs/22_cli.ipynb #695a8579
-_Model = Annotated[str, typer.Option(help="'small', 'nano' or the path of an .onnx file")]
+_Model = Annotated[str, typer.Option(
+    help="A packaged network, such as 'small' or 'nano-int8', or an .onnx file")]
 _Five = Annotated[bool, typer.Option('--five', help="Answer among five, no disgust and fear")]
 _Json = Annotated[bool, typer.Option('--json', help="Print JSON for a program to read")]
 _Debug = Annotated[bool, typer.Option('--debug', help="Show where an error comes from")]

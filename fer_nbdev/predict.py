@@ -6,7 +6,7 @@
 __all__ = ['Predictor', 'list_predictors', 'load_predictor', 'Prediction', 'to_frame', 'draw_predictions']
 
 # %% ../nbs/18_predict.ipynb #7d8c6258
-import os, sys, warnings
+import os, warnings
 from functools import lru_cache
 from importlib.util import find_spec
 from numbers import Integral
@@ -146,7 +146,7 @@ def list_predictors()->list: # of str
 
 # %% ../nbs/18_predict.ipynb #484200a0
 def load_predictor(
-    name_or_path=None, # 'small', 'nano' or the path of an `.onnx` file; None: 'small'
+    name_or_path=None, # One of `list_predictors()`, or the path of an `.onnx` file; None: 'small'
     classes=None, # Answer among these only, such as `FIVE`; None: all that the network knows
     threads:int=1, # CPU threads for one call, at most the machine's cores; 0: all cores
     flip:bool=False, # Mean of the answers to a face and its mirror image? Takes twice the time
@@ -194,8 +194,12 @@ def predict_proba(self:Predictor,
     x, # uint8 grey faces (N, 48, 48), framed like FER-2013's
 )->np.ndarray: # float32 (N, n_classes), rows sum to 1, columns as in `.classes`
     "The probability of each class for each face"
-    p, = self._run(x, ['probs'])
-    p = p[:,self._cols]
+    return self._among(self._run(x, ['probs'])[0])
+
+@patch
+def _among(self:Predictor, probs)->np.ndarray: # (N, all classes) -> (N, n_classes)
+    "Probabilities of `.classes` alone"
+    p = probs[:,self._cols]
     return p/p.sum(1, keepdims=True)
 
 # %% ../nbs/18_predict.ipynb #3a6ddfe1
@@ -256,8 +260,8 @@ def predict(self:Predictor,
     boxes = find_faces(im, min_score, max_side, align)
     if not boxes: return []
     crops = np.stack([crop_face(im, b) for b in boxes])
-    maps = self.heat_map(crops) if explain else None
-    return self._named(boxes, self.predict_proba(crops), maps)
+    probs,maps = self._explained(crops) if explain else (self.predict_proba(crops), None)
+    return self._named(boxes, probs, maps)
 
 # %% ../nbs/18_predict.ipynb #aa9159c6
 def to_frame(
@@ -360,6 +364,11 @@ def heat_map(self:Predictor,
     target=None, # Class name or position in `.classes`, one or (N,); None: the most probable
 )->np.ndarray: # float32 (N, 48, 48) in [0, 1]
     "Class activation map (Zhou et al. 2016): where the evidence for a class lies, at most 1"
+    return self._explained(x, target)[1]
+
+@patch
+def _explained(self:Predictor, x, target=None)->tuple: # (`predict_proba`, `heat_map`) of one run
+    "Probabilities and heat maps together"
     if 'cam' not in [o.name for o in self._sess.get_outputs()]:
         raise ValueError(f"{self.path.name} has no maps: its network does not end in features, "
                          "pool and head; nano, small and base do")
@@ -368,4 +377,4 @@ def heat_map(self:Predictor,
     maps = [cv2.resize(m, (48,48), interpolation=cv2.INTER_LINEAR) for m in maps]
     maps = np.array(maps, np.float32).reshape(-1,48,48)
     top = maps.max((1,2), keepdims=True)
-    return maps/np.where(top>0, top, 1)
+    return self._among(probs), maps/np.where(top>0, top, 1)

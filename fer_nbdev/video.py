@@ -589,7 +589,7 @@ def plot_timeline(
     gap = max(.25, 3*frames['seconds'].median()) if len(frames) else 1
     end = float((frames['time']+frames['seconds']).max()) if len(frames) else 1
     for ax,face in zip(axs[:,0], sorted(longest)):
-        ax.set(xlim=(0,end), ylim=(0,1.3), yticks=(0,.5,1), ylabel=f"face {face}")
+        ax.set(xlim=(0,end), ylim=(0,1.3), yticks=(0,.5,1), ylabel=f"face {face}\nprobability")
         _stack(ax, frames[frames['face']==face], classes, gap)
     axs[-1,0].set_xlabel('seconds')
     if not len(frames): axs[0,0].set_title('no face', fontsize=9)

@@ -62,7 +62,7 @@ def votes(r):
 
 def spent(r, minutes):
     own = f"{r['cpu_minutes']:.0f}"
-    return f"{own}; with all that it learned from {minutes:.0f}" if minutes else own
+    return f"{own}; with its first stage and its teachers {minutes:.0f}" if minutes else own
 
 
 def dropout(r):
