@@ -737,15 +737,16 @@ def tab_to(page, selector, most=40):
     raise AssertionError(f'{selector} cannot be reached with Tab')
 
 
-def choose_by_keyboard(page, most=3):
+def choose_by_keyboard(page, most=6):
     "Enter on the upload button; again if no chooser opens: a busy machine may still be drawing"
-    from playwright.sync_api import TimeoutError
+    choosers = []
+    page.on('filechooser', choosers.append) # also one that opens late
     for _ in range(most):
         tab_to(page, '#photo button.upload-container')
-        try:
-            with page.expect_file_chooser(timeout=10_000) as chooser: page.keyboard.press('Enter')
-            return chooser.value
-        except TimeoutError: pass
+        page.keyboard.press('Enter')
+        for _ in range(50):
+            if choosers: return choosers[0]
+            page.wait_for_timeout(200)
     raise AssertionError(f'no file chooser after {most} times Enter')
 
 

@@ -240,7 +240,7 @@ def test_shares_of_time_and_timeline():
     assert shares.loc['1', ['seconds', 'happy', 'sad']].tolist() == [4, .25, .75]
     assert shares.loc['all', 'sad'] == pytest.approx(6/7)
     fig = plot_timeline(table)
-    assert [ax.get_ylabel() for ax in fig.axes] == ['face 1', 'face 2']
+    assert [ax.get_ylabel().split('\n')[0] for ax in fig.axes] == ['face 1', 'face 2']
 
 
 def test_progress(clip, capsys):
