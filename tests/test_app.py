@@ -740,7 +740,7 @@ def tab_to(page, selector, most=40):
 def choose_by_keyboard(page, most=6):
     "Enter on the upload button; again if no chooser opens: a busy machine may still be drawing"
     choosers = []
-    page.on('filechooser', choosers.append) # also one that opens late
+    page.on('filechooser', lambda c: choosers.append(c)) # also one that opens late
     for _ in range(most):
         tab_to(page, '#photo button.upload-container')
         page.keyboard.press('Enter')
