@@ -1,7 +1,7 @@
 """Short trials of `nano`, one change each: `python studies/trials.py warm_restarts mixup`
 
-Without names: the list. Each trial is 12 epochs with one seed on the clean training split, judged
-on PublicTest, about 5 minutes of one core, so only large differences mean something. Each is one
+Without names: the list. Each trial is 9 epochs with one seed on the clean training split, judged
+on PublicTest, about 4 minutes of one core, so only large differences mean something. Each is one
 row of `results/trials.json`, known by its name: a trial that is run again takes its row's place.
 FER_THREADS sets the number of threads. Nothing here sees `test`.
 """
@@ -13,13 +13,13 @@ from common import RESULTS, real_faces, strided_conv, write_json
 from fer_nbdev.evaluate import classification_metrics
 from fer_nbdev.models import FaceNet, _conv_block as conv, _ResBlock as Res, create_model
 from fer_nbdev.quality import clean_split
-from fer_nbdev.teachers import Distill, VoteHead, VoteTeacher
+from fer_nbdev.teachers import Distill, VoteHead
 from fer_nbdev.train import RECIPES, fer_learner, predict_faces
 from torch import nn
 from train_models import CLEAR as ERASED, SmallFirst, trained
 
 OUT = RESULTS/'trials.json'
-EPOCHS,SHOWN = 12,('accuracy','macro_f1','log_loss')
+EPOCHS,SHOWN = 9,('accuracy','macro_f1','log_loss')
 KEPT = {k: RECIPES['nano'][k] for k in ('bs','ema_decay','wd','loss_args')}
 CLEAR = {**ERASED, 'erase':0.}
 
@@ -51,31 +51,30 @@ def deep():
     return nano_with([conv(1,16), conv(16,32,stride=2)], [conv(32,48), conv(48,48)],
                      [conv(48,112), Deep(112)])
 
+def teacher(): return [Distill([trained('strided_s0')], .4)]
+
 FORM,TRAIN,TEACH = 'the form','training','teachers'
 TRIALS = dict(
     today=dict(about=FORM, change="today's `nano`, the start of all trials"),
     no_full=dict(about=FORM, change='first a 5x5 convolution of stride 2', form=no_full),
     excited=dict(about=FORM, change='squeeze and excite', form=excited),
     deep=dict(about=FORM, change='stochastic depth, .1', form=deep),
-    unsmoothed=dict(about=TRAIN, change='no label smoothing', loss_args=dict(eps=0.)),
-    warm_restarts=dict(about=TRAIN, change='cosine with a warm restart after 4 epochs', sgdr=True),
-    resized=dict(about=TRAIN, change='progressive resizing: 32 pixels for the first 8 epochs',
-                 cbs=lambda: [SmallFirst(32, 8)]),
-    votes_half=dict(about=TEACH, change="votes as .5 of the label's weight, too",
-                    cbs=lambda: [VoteTeacher(.5)]),
-    taught=dict(about=TEACH, change='one teacher as .4 of the loss',
-                cbs=lambda: [Distill([trained('strided_s0')], .4)]),
-    taught_mixup=dict(about=TEACH, change='the same with mixup of .2', mixup=.2,
-                      cbs=lambda: [Distill([trained('strided_s0')], .4)]),
+    warm_restarts=dict(about=TRAIN, change='cosine with a warm restart after 3 epochs', sgdr=True),
+    resized=dict(about=TRAIN, change='progressive resizing: 32 pixels for the first 6 epochs',
+                 cbs=lambda: [SmallFirst(32, 6)]),
+    taught=dict(about=TEACH, change='one teacher as .4 of the loss, instead of votes', votes=False,
+                cbs=teacher),
+    taught_mixup=dict(about=TEACH, change='the same with mixup of .2', votes=False, cbs=teacher,
+                      mixup=.2),
 )
 
-def trial(faces, form=today, sgdr=False, cbs=list, **changes):
+def trial(faces, form=today, sgdr=False, cbs=list, votes=True, **changes):
     "The network that a trial ends with"
     torch.manual_seed(0)
-    learn = fer_learner(faces, form(), augment=CLEAR, seed=0, cbs=[*cbs(),VoteHead(.5)],
-                        **{**KEPT, **changes})
+    cbs = [*cbs(),VoteHead(.5)] if votes else cbs() # a blend of two faces has no votes
+    learn = fer_learner(faces, form(), augment=CLEAR, seed=0, cbs=cbs, **{**KEPT, **changes})
     with learn.no_bar(), learn.no_logging():
-        if sgdr: learn.fit_sgdr(2, 4, 4e-3) # 4 epochs and 8
+        if sgdr: learn.fit_sgdr(2, 3, 4e-3) # 3 epochs and 6
         else: learn.fit_one_cycle(EPOCHS, 4e-3)
     return learn.model
 

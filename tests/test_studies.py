@@ -265,11 +265,13 @@ def test_trials(study, monkeypatch, tmp_path):
     trials = study('trials')
     monkeypatch.setattr(trials, 'OUT', tmp_path/'trials.json')
     monkeypatch.setattr(trials, 'EPOCHS', 1)
+    def teacher(): return [trials.Distill([trials.today()], .4)]
+    monkeypatch.setitem(trials.TRIALS['taught_mixup'], 'cbs', teacher)
     faces = synthetic_faces(300, random_state=0)
     faces = faces[faces.split!='test']
-    for name in ('unsmoothed','deep','deep'): trials.keep(trials.row(name, faces))
+    for name in ('taught_mixup','deep','resized','deep'): trials.keep(trials.row(name, faces))
     rows = json.loads((tmp_path/'trials.json').read_text())
-    assert [r['name'] for r in rows]==['deep','unsmoothed']
+    assert [r['name'] for r in rows]==['deep','resized','taught_mixup']
     assert all(0<r['accuracy']<1 and r['split']=='PublicTest' for r in rows)
 
 def test_trials_that_were_run(study, results):
@@ -277,4 +279,5 @@ def test_trials_that_were_run(study, results):
     trials = study('trials')
     rows = json.loads((results/'trials.json').read_text())
     assert [r['name'] for r in rows]==list(trials.TRIALS)
-    for r in rows: assert r['change']==trials.TRIALS[r['name']]['change'] and r['epochs']==12
+    for r in rows:
+        assert r['change']==trials.TRIALS[r['name']]['change'] and r['epochs']==trials.EPOCHS
