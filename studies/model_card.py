@@ -70,6 +70,12 @@ def dropout(r):
     return said[0] if said else "the network's own"
 
 
+def pixels(r):
+    "The size of the faces that were learned from"
+    first = r['record']['callbacks'].get('SmallFirst')
+    return '48×48'+(f", {first['size']}×{first['size']} for {first['epochs']} epochs" if first else '')
+
+
 def training(r, minutes):
     "What a run was trained with, as `{setting: value}`"
     c,v,name = r['record']['recipe'],r['record']['versions'],r['name']
@@ -80,6 +86,7 @@ def training(r, minutes):
         'seed': r['seed'],
         'optimiser': f"AdamW, one cycle to a rate of {c['lr']}, weight decay {c['wd']}",
         'epochs': f"{c['epochs']}, batches of {c['bs']}",
+        'pixels': pixels(r),
         'label smoothing': c['loss_args']['eps'],
         'dropout': dropout(r),
         'averaged weights': f"decay {c['ema_decay']}",
