@@ -73,7 +73,8 @@ def dropout(r):
 def pixels(r):
     "The size of the faces that were learned from"
     first = r['record']['callbacks'].get('SmallFirst')
-    return '48×48'+(f", {first['size']}×{first['size']} for {first['epochs']} epochs" if first else '')
+    if not first: return '48×48'
+    return f"{first['size']}×{first['size']} for {first['epochs']} epochs, then 48×48"
 
 
 def training(r, minutes):
