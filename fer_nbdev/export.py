@@ -234,13 +234,18 @@ def quantize_onnx(
     "The network with 8-bit weights and activations (Jacob et al. 2018): smaller and faster"
     path,out,images = Path(path),Path(out),np.asarray(images)
     sess = _open_onnx(path)[0]
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent}: no such folder to write {out.name} to")
+    if sess.get_modelmeta().custom_metadata_map.get('bits')=='8':
+        raise ValueError(f"{path}: has 8 bits already; start from the file with floats")
     if images.dtype!=np.uint8 or images.shape[1:]!=(48,48) or len(images)<64:
         raise ValueError(f"images: {images.dtype} of shape {images.shape}, expected uint8 "
                          "(N, 48, 48), at least 64 training faces")
     def answers(s): return s.run(['probs'], {'image': images})[0]
     want = answers(sess)
     if not np.isfinite(want).all():
-        raise ValueError(f"{path}: gives NaN for these faces, so there is no range to keep")
+        raise ValueError(f"{path}: gives NaN for these faces, so there is no range to "
+                         "keep; train it again, or export it from weights without NaN")
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')
     try:
         _quantize(path, part, images, name or out.stem)

@@ -154,7 +154,9 @@ class Distill(Callback):
     def before_fit(self):
         self.run = _active(self)
         for t in self.teachers: t.to(self.dls.device, memory_format=torch.channels_last).eval()
-        if self.run and self.views: self._prepare()
+        if not self.run: return
+        self._check_teachers()
+        if self.views: self._prepare()
 
 # %% ../nbs/13_teachers.ipynb #71c0c7f1
 def _mean_answer(teachers, x): # (N, n_classes)
@@ -163,16 +165,26 @@ def _mean_answer(teachers, x): # (N, n_classes)
     with torch.no_grad(), bf16:
         return torch.stack([t(x).float().softmax(1) for t in teachers]).mean(0)
 
+# %% ../nbs/13_teachers.ipynb #afc5d26b
+@patch
+def _check_teachers(self:Distill):
+    data,n = self.dls.train.dataset,len(self.teachers)
+    x = data.images[:1,None].float().to(self.dls.device)/255
+    for i,t in enumerate(self.teachers, 1):
+        answer = _mean_answer([t], x)
+        if answer.shape[1]!=len(data.vocab):
+            raise ValueError(f"teacher {i} of {n} answers for {answer.shape[1]} classes, the "
+                             f"network for {len(data.vocab)}; train it for the same classes")
+        if not answer.isfinite().all():
+            raise ValueError(f"teacher {i} of {n} answers NaN; train it again, at a lower rate")
+
 # %% ../nbs/13_teachers.ipynb #71c0c7f4
 @patch
 def after_loss(self:Distill):
     "Mix the cross entropy with the teachers' mean answer into the loss"
     if not self.training: return
     answer = _mean_answer(self.teachers, self.xb[0]) if self.answer is None else self.answer
-    k,mine = answer.shape[1],self.pred.shape[1]
-    if k!=mine:
-        raise ValueError(f"the teachers answer for {k} classes, the network for {mine}; both "
-                         "must be trained for the same")
+
     _teach(self, answer)
 
 # %% ../nbs/13_teachers.ipynb #3aa1b0fe

@@ -14,7 +14,7 @@ from common import HERE, RESULTS, real_faces, write_json
 from fer_nbdev.evaluate import _metrics_record
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import _known_leaks
-from ledger import add_line, check_results, looks, open_ledger, read_release
+from ledger import add_line, check_results, looks, open_ledger, read_release, read_run
 
 WEIGHTS = Path(load_predictor.__code__.co_filename).parent/'weights'
 COMMAND = f'python {HERE.name}/final_evaluation.py'
@@ -23,9 +23,7 @@ SHOWN = 'accuracy','balanced_accuracy','macro_f1'
 
 def lineage(run, results=RESULTS):
     "The run `run` and all that it learned from by name: its start, its teachers and theirs"
-    path = results/f'{run}.json'
-    if not path.exists(): raise ValueError(f"{path} is missing: run train_models.py {run} first")
-    record = json.loads(path.read_text())
+    record = read_run(run, results)
     found = {run:record}
     before = [record['start']] if record.get('start') else []
     for t in (*record['teachers'], *before): found |= lineage(t, results)
@@ -50,14 +48,13 @@ def describe(path, data, results):
                 minutes=minutes, command=COMMAND)
 
 
-def score(path, faces, part, results):
+def score(path, about, faces, part):
     "One row: the figures of the file `path` on `faces`, which are all of `test` or leak-free"
     name,split = path.stem,'PrivateTest'
     if part=='leak-free': name,split = f'{name}, leak-free','PrivateTest, leak-free'
     y_prob = load_predictor(path).predict_proba(faces.images)
     return dict(name=name, split=split, n=len(faces), faces=faces.fingerprint,
-                **describe(path, faces.name, results),
-                metrics=_metrics_record(faces.labels, y_prob, faces.classes))
+                **about, metrics=_metrics_record(faces.labels, y_prob, faces.classes))
 
 
 def known_row(lines, sha, name, fingerprint=None):
@@ -68,14 +65,14 @@ def known_row(lines, sha, name, fingerprint=None):
             if r['sha256']==sha and r['name']==name and same_faces: return r
 
 
-def look(path, parts, lines, results):
+def look(path, about, parts, lines, results):
     "The two rows of a file: those that the ledger has, and new ones for what was never scored"
-    sha,all_faces,leak_free = sha256(path),parts['all'],parts['leak-free']
+    sha,all_faces,leak_free = about['sha256'],parts['all'],parts['leak-free']
     rows = [known_row(lines, sha, path.stem),
             known_row(lines, sha, f'{path.stem}, leak-free', leak_free.fingerprint)]
     new = []
-    if not rows[0]: new.append(score(path, all_faces, 'all', results))
-    if not rows[1]: new.append(score(path, leak_free, 'leak-free', results))
+    if not rows[0]: new.append(score(path, about, all_faces, 'all'))
+    if not rows[1]: new.append(score(path, about, leak_free, 'leak-free'))
     if new: add_line(dict(kind='look', name=path.stem, sha256=sha, rows=new), results/'looks.jsonl')
     return [rows[0] or new[0], rows[1] or new[-1]], len(new)
 
@@ -89,9 +86,11 @@ def final_evaluation(faces, leaks, weights=WEIGHTS, results=RESULTS):
     leaky[leaks.b[leaks.split_b=='test']] = True
     is_test = faces.split=='test'
     parts = {'all': faces[is_test], 'leak-free': faces[is_test&~leaky]}
+    files = sorted(weights.glob('*.onnx'), reverse=True) # small before nano
+    abouts = [describe(path, faces.name, results) for path in files] # all records, before a look
     rows = []
-    for path in sorted(weights.glob('*.onnx'), reverse=True): # small before nano
-        found,new = look(path, parts, lines, results)
+    for path,about in zip(files, abouts):
+        found,new = look(path, about, parts, lines, results)
         print(f"{path.stem}: {new} of 2 parts scored now, others keep their figures", flush=True)
         rows += found
     write_json(out, rows)

@@ -115,6 +115,9 @@ def read_folds(name, faces, folder=FOLDER):
     if about['fingerprint']!=faces.fingerprint:
         raise ValueError(f"{path} was made on other faces ({about['fingerprint']}, these are "
                          f"{faces.fingerprint}): run fold_models.py {name} again")
+    if not np.isfinite(y_prob).all():
+        raise ValueError(f"{path} holds NaN: delete it and its folders, and run "
+                         f"fold_models.py {name} again")
     return y_true,y_prob,about
 
 

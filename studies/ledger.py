@@ -26,7 +26,11 @@ def read_ledger(path=LEDGER):
     if not path.is_file():
         raise ValueError(f"{path} is missing: without the record of earlier looks nothing is "
                          f"scored. Get it back: git checkout -- {path.name}")
-    for i,text in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+    try: whole = path.read_text(encoding='utf-8')
+    except ValueError: raise ValueError(f"{path}: not UTF-8 text; restore it from git") from None
+    if whole and not whole.endswith('\n'):
+        raise ValueError(f"{path} ends in the middle of a line; restore it from git")
+    for i,text in enumerate(whole.splitlines(), 1):
         try: line = json.loads(text)
         except ValueError:
             raise ValueError(f"{path} line {i}: not json; restore it from git") from None
@@ -69,10 +73,32 @@ def looks(lines): return [l for l in lines if l['kind']=='look']
 def lost_runs(lines): return [l for l in lines if l['kind']=='lost run']
 
 
+def _load(path):
+    "The content of a json file; a ValueError that names it"
+    try: return json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError: raise ValueError(f"{path}: not json; restore it from git") from None
+
+
+def signed(content):
+    "`content` with a digest of itself, as `read_record` expects it"
+    return dict(content, digest=_digest(content, ''))
+
+
+def read_record(path, made_by):
+    "A signed json of the split `valid`; a ValueError if it is missing, damaged or edited"
+    if not path.exists(): raise ValueError(f"{path} is missing: run {made_by} first")
+    r = _load(path)
+    if not isinstance(r, dict): raise ValueError(f"{path}: no record; restore it from git")
+    if r.get('split')!='valid':
+        raise ValueError(f"{path} is of the split '{r.get('split')}', expected 'valid'")
+    if r.get('digest')!=_digest(r, ''):
+        raise ValueError(f"{path} was edited by hand; restore it from git")
+    return r
+
+
 def check_results(path, lines):
     "The rows of `final.json`; a ValueError if one is of another split or is in no look"
-    try: rows = json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError: raise ValueError(f"{path}: not json; restore it from git") from None
+    rows = _load(path)
     if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
         raise ValueError(f"{path}: expected a list of rows, as final_evaluation.py writes them")
     seen = [r for l in looks(lines) for r in l['rows']]
@@ -88,12 +114,10 @@ def check_results(path, lines):
 
 
 def read_release(name, results=RESULTS):
-    "`<name>_release.json`; a ValueError if it is missing, of another split or edited"
-    path = Path(results)/f'{name}_release.json'
-    if not path.exists(): raise ValueError(f"{path} is missing: run release.py {name} first")
-    r = json.loads(path.read_text())
-    if r['split']!='valid':
-        raise ValueError(f"{path} is of the split '{r['split']}', expected 'valid'")
-    if r.get('digest')!=_digest(r, ''):
-        raise ValueError(f"{path} was edited by hand; restore it from git")
-    return r
+    "`<name>_release.json`, as `read_record` gives it"
+    return read_record(Path(results)/f'{name}_release.json', f'release.py {name}')
+
+
+def read_run(name, results=RESULTS):
+    "What `train_models.py` published of a run, as `read_record` gives it"
+    return read_record(Path(results)/f'{name}.json', f'train_models.py {name}')

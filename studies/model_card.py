@@ -3,7 +3,7 @@ import json, sys
 
 from common import HERE, RESULTS
 from final_evaluation import lineage
-from ledger import LEDGER, check_results, looks, lost_runs, read_ledger, read_release
+from ledger import LEDGER, check_results, looks, lost_runs, read_ledger, read_release, read_run
 
 ROOT = next(p for p in HERE.parents if (p/'settings.ini').exists())
 CARD = ROOT/'MODEL_CARD.md'
@@ -105,13 +105,14 @@ def stages(r, minutes):
     "`training` of a run; where its start was trained otherwise, both, the start first"
     last = training(r, minutes)
     if not r.get('start'): return last
-    first = training(read(r['start']), None)
+    first = training(read_run(r['start'], RESULTS), None)
     return {k: v if first[k]==v else f'{first[k]}; then {v}' for k,v in last.items()}
 
 
 def where_chosen(r):
     f = r['folds']
-    short = '' if f['epochs_share']==1 else f" of {f['epochs_share']:.0%} of the epochs"
+    short = f" of {f['n_folds']} folds"
+    if f['epochs_share']<1: short += f" in {f['epochs_share']:.0%} of the epochs"
     if f['alone']: short += ', without teachers (so no temperature was chosen)'
     elif f['teachers']: short += f", taught by {' and '.join(f'`{t}`' for t in f['teachers'])}"
     return (f"{r['n_chosen_on']:,} training faces, by networks{short} that had not seen them; "
@@ -220,7 +221,7 @@ def card():
     released = {n: read_release(n, RESULTS) for n in whole}
     eight = {n: r for n,r in released.items() if n.endswith('-int8')}
     floats = {n: r for n,r in released.items() if n not in eight}
-    runs = {n: read(r['run']) for n,r in floats.items()}
+    runs = {n: read_run(r['run'], RESULTS) for n,r in floats.items()}
     files = {n: r['sha256'] for n,r in whole.items()}
     text = (HERE/'model_card.template').read_text(encoding='utf-8')
     return text.format(

@@ -25,7 +25,7 @@ from fer_nbdev.models import create_model, load_weights, save_weights
 from fer_nbdev.predict import load_predictor
 from fer_nbdev.quality import clean_split
 from fold_models import FOLDER, read_folds
-from ledger import _digest
+from ledger import signed
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 from train_models import FOLDER as RUNS
@@ -99,10 +99,11 @@ def write_record(name, run, valid, **more):
     out = dict(name=name, run=run, split='valid', n=len(valid), **more,
                command=f"python {HERE.name}/release.py {name.removesuffix('-int8')}={run}",
                metrics=_metrics_record(valid.labels, y_prob))
-    write_json(RESULTS/f'{name}_release.json', dict(out, digest=_digest(out, '')))
+    write_json(RESULTS/f'{name}_release.json', signed(out))
     print(json.dumps(out['metrics'], indent=1))
     shown = ('accuracy','balanced_accuracy','macro_f1')
-    return 'PublicTest: '+', '.join(f"{k} {out['metrics'][k]['value']:.4f}" for k in shown)
+    said = ', '.join(f"{k} {out['metrics'][k]['value']:.4f}" for k in shown)
+    return f'PublicTest, chosen there: {said}'
 
 
 def release_int8(name, run, train, valid):

@@ -7,6 +7,7 @@ import json, re
 
 import numpy as np
 from common import RESULTS, write_json
+from ledger import read_run
 
 METRICS = ('accuracy','balanced_accuracy','macro_f1','log_loss')
 
@@ -37,10 +38,11 @@ def summary(runs):
 def seeded(folder):
     "The runs in `folder` with a seed in their name"
     paths = [p for p in sorted(folder.glob('*.json')) if re.search(r'_s\d+$', p.stem)]
-    return [json.loads(p.read_text()) for p in paths]
+    return [read_run(p.stem, folder) for p in paths]
 
 if __name__=='__main__':
-    rows = summary(seeded(RESULTS))
+    try: rows = summary(seeded(RESULTS))
+    except ValueError as e: raise SystemExit(f'error: {e}') from None
     write_json(RESULTS/'summary.json', rows)
     for r in rows:
         mean,std = ({m: v[m] for m in METRICS} for v in (r['mean'],r['std']))

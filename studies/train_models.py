@@ -28,6 +28,7 @@ from fer_nbdev.loaders import AUGMENT
 from fer_nbdev.runs import fit_recipe
 from fer_nbdev.teachers import Distill, VoteTeacher, _digest
 from fer_nbdev.train import RECIPES, get_recipe, predict_faces
+from ledger import signed
 
 FOLDER = Path(os.environ.get('FER_RUNS', Path(__file__).parent/'runs'))
 COMMAND = 'python studies/train_models.py'
@@ -188,7 +189,7 @@ def publish(name):
     "Copy what a finished run is committed as to `results/`"
     result = json.loads((FOLDER/name/'result.json').read_text())
     RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS/f'{name}.json', result)
+    write_json(RESULTS/f'{name}.json', signed(result))
     shutil.copy(FOLDER/name/'history.csv', RESULTS/f'{name}.csv')
     metrics = {k: round(result['metrics'][k]['value'], 4) for k in ('accuracy','macro_f1')}
     print(name, metrics, flush=True)

@@ -20,6 +20,11 @@ def faces():
 
 def run(faces, recipe='nano', **changes): return fit_recipe(faces, recipe, '/nowhere', **changes)
 def voted(faces): return faces.replace(votes=np.ones((len(faces),10)))
+def two_teachers(): return [create_model('nano'), create_model('nano', n_classes=5)]
+def broken_teacher():
+    model = create_model('nano')
+    model.head.bias.data[2] = float('nan')
+    return model
 def five_class_teacher(): return Distill([create_model('nano', n_classes=5)])
 
 TABLE = {
@@ -31,7 +36,13 @@ TABLE = {
         "patience=2: stopping early would cut a 'one_cycle' schedule short"),
     'a teacher for other classes': (
         lambda f: fer_learner(f, bs=64, cbs=[five_class_teacher()]).fit(1),
-        "the teachers answer for 5 classes, the network for 7"),
+        "teacher 1 of 1 answers for 5 classes, the network for 7"),
+    'two teachers, one of them for other classes': (
+        lambda f: fer_learner(f, bs=64, cbs=[Distill(two_teachers(), views=2)]).fit(1),
+        "teacher 2 of 2 answers for 5 classes, the network for 7"),
+    'a teacher that answers NaN': (
+        lambda f: fer_learner(f, bs=64, cbs=[Distill([broken_teacher()])]).fit(1),
+        "teacher 1 of 1 answers NaN"),
     'no teacher': (lambda f: Distill([]), "0 teachers with a weight of 0.7"),
     'misspelt setting': (
         lambda f: run(f, epoch=3),

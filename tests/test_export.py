@@ -1,5 +1,8 @@
 "An exported file keeps the answers and class names, and a failed export keeps the old file"
+from pathlib import Path
+import fer_nbdev
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -96,6 +99,29 @@ def test_a_network_that_answers_nan_is_not_written(tmp_path):
     m.head.bias.data[2] = torch.nan
     with pytest.raises(ValueError, match='nothing was written'): export_onnx(m, tmp_path/'a.onnx')
     assert not list(tmp_path.iterdir())
+
+
+def with_nan(path):
+    "The file of a network whose last bias is NaN"
+    export_onnx(create_model('nano').eval(), path)
+    m = onnx.load(path)
+    bias = next(t for t in m.graph.initializer if t.dims==[7])
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(7, np.nan, np.float32), bias.name))
+    onnx.save(m, path)
+
+
+def test_eight_bits_of_what_cannot_have_them(tmp_path):
+    "NaN in the calibration, a folder that is missing, a file that has 8 bits already"
+    faces = np.random.default_rng(0).integers(0, 256, (64,48,48), np.uint8)
+    with_nan(tmp_path/'nan.onnx')
+    with pytest.raises(ValueError, match='nan.onnx: gives NaN for these faces.* train it again'):
+        quantize_onnx(tmp_path/'nan.onnx', tmp_path/'eight.onnx', faces)
+    assert [p.name for p in tmp_path.iterdir()]==['nan.onnx']
+    packaged = Path(fer_nbdev.__file__).parent/'weights'
+    with pytest.raises(FileNotFoundError, match='none: no such folder to write a.onnx to'):
+        quantize_onnx(packaged/'nano.onnx', tmp_path/'none'/'a.onnx', faces)
+    with pytest.raises(ValueError, match='nano-int8.onnx: has 8 bits already'):
+        quantize_onnx(packaged/'nano-int8.onnx', tmp_path/'a.onnx', faces)
 
 
 def test_no_folder(tmp_path):

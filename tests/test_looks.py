@@ -21,9 +21,6 @@ def ledger(studies):
     return ledger
 
 
-def signed(about, ledger): return dict(about, digest=ledger._digest(about, ''))
-
-
 @pytest.fixture
 def place(tmp_path, root, studies, ledger):
     "A folder with one released file, its records and a ledger with one line"
@@ -31,10 +28,10 @@ def place(tmp_path, root, studies, ledger):
     weights.mkdir()
     results.mkdir()
     shutil.copy(root/'fer_nbdev/weights/nano.onnx', weights)
-    run = dict(teachers=[], cpu_minutes=3., params=299263, seed=0)
-    (results/'nano_s0.json').write_text(json.dumps(run))
+    run = dict(split='valid', teachers=[], cpu_minutes=3., params=299263, seed=0)
+    (results/'nano_s0.json').write_text(json.dumps(ledger.signed(run)))
     about = dict(name='nano', run='nano_s0', split='valid')
-    (results/'nano_release.json').write_text(json.dumps(signed(about, ledger)))
+    (results/'nano_release.json').write_text(json.dumps(ledger.signed(about)))
     (results/'looks.jsonl').write_text('')
     ledger.add_line(dict(kind='lost run', name='first'), results/'looks.jsonl')
     return weights,results
@@ -132,6 +129,14 @@ def spoil_rows(results):
 def spoil_results(results): (results/'final.json').write_text('{"a": 1}')
 def spoil_release(results): edit(results/'nano_release.json', 'valid', 'test')
 def spoil_run(results): (results/'nano_s0.json').unlink()
+def spoil_minutes(results): edit(results/'nano_s0.json', '3.0', '2.0')
+def spoil_run_split(results): edit(results/'nano_s0.json', 'valid', 'test')
+def spoil_run_json(results): (results/'nano_s0.json').write_text('{"split": ')
+def spoil_release_list(results): (results/'nano_release.json').write_text('[1]')
+def spoil_end(results):
+    text = (results/'looks.jsonl').read_text()
+    (results/'looks.jsonl').write_text(text.rstrip('\n'))
+def spoil_encoding(results): (results/'looks.jsonl').write_bytes(b'\xff\xfe{}')
 
 
 @pytest.mark.parametrize('spoil,says', [
@@ -144,6 +149,12 @@ def spoil_run(results): (results/'nano_s0.json').unlink()
     (spoil_results, 'expected a list of rows'),
     (spoil_release, "is of the split 'test', expected 'valid'"),
     (spoil_run, 'nano_s0.json is missing'),
+    (spoil_minutes, 'nano_s0.json was edited by hand'),
+    (spoil_run_split, "nano_s0.json is of the split 'test'"),
+    (spoil_run_json, 'nano_s0.json: not json'),
+    (spoil_release_list, 'nano_release.json: no record'),
+    (spoil_end, 'looks.jsonl ends in the middle of a line'),
+    (spoil_encoding, 'looks.jsonl: not UTF-8 text'),
 ])
 def test_nothing_is_scored(place, drawn, spoil, says, monkeypatch, capsys):
     import final_evaluation as fe
@@ -179,7 +190,7 @@ def test_edited_figures_are_refused(place, drawn, ledger):
 def test_an_edited_release_is_refused(studies, tmp_path, ledger):
     about = dict(name='nano', split='valid', tau=.1)
     path = tmp_path/'nano_release.json'
-    path.write_text(json.dumps(signed(about, ledger)))
+    path.write_text(json.dumps(ledger.signed(about)))
     assert ledger.read_release('nano', tmp_path)['tau']==.1
     edit(path, '0.1', '0.3')
     with pytest.raises(ValueError, match='edited by hand'): ledger.read_release('nano', tmp_path)
@@ -189,9 +200,22 @@ def test_an_edited_release_is_refused(studies, tmp_path, ledger):
     with pytest.raises(ValueError, match="split 'test'"): ledger.read_release('nano', tmp_path)
 
 
+def test_a_bad_record_of_one_file_stops_all(root, place, drawn, ledger):
+    "Also where another file, with good records, comes first"
+    shutil.copy(root/'fer_nbdev/weights/small.onnx', place[0])
+    with pytest.raises(ValueError, match='small_release.json is missing'): evaluate(place, drawn)
+    about = dict(name='small', run='nano_s0', split='valid')
+    (place[1]/'small_release.json').write_text(json.dumps(ledger.signed(about)))
+    (place[1]/'nano_release.json').write_text('{}') # `small` comes first
+    with pytest.raises(ValueError, match="nano_release.json is of the split 'None'"):
+        evaluate(place, drawn)
+    assert not ledger.looks(ledger.read_ledger(place[1]/'looks.jsonl'))
+
+
 def test_card_gives_the_count_of_looks(root, studies, ledger):
     n = len(ledger.looks(ledger.read_ledger(studies/'results/looks.jsonl')))
-    assert f'looked at {n} times' in (root/'MODEL_CARD.md').read_text()
+    for text in ('MODEL_CARD.md','README.md','nbs/studies/first_results.ipynb'):
+        assert f'looked at {n} times' in (root/text).read_text(), text
 
 
 # tau and temperature
@@ -371,7 +395,8 @@ def test_release_on_drawn_faces(studies, tmp_path, monkeypatch):
     got = load_predictor(tmp_path/'nano.onnx').predict_proba(valid.images)
     assert np.abs(got-r.tempered(expected, about['temperature'])).max()<5e-3
     said = load_predictor(tmp_path/'nano.onnx')._sess.get_modelmeta().custom_metadata_map
-    assert said['metrics'].startswith('PublicTest: accuracy ') and said['licence']=='Apache-2.0'
+    assert said['metrics'].startswith('PublicTest, chosen there: accuracy ')
+    assert said['licence']=='Apache-2.0'
     assert json.loads(said['recipe'])[0]['epochs']==1
     assert said['fingerprint'] and said['temperature']
     small = load_predictor(tmp_path/'nano-int8.onnx') # the same network, its numbers rounded

@@ -252,6 +252,15 @@ def test_beside_fer_is_about_the_released_files(results):
     assert {r['name']: r['metrics'] for r in rows[1:]}=={r['name']: r['metrics'] for r in final}
     assert len({r['leak_free']['n'] for r in rows})==1 # `fer` on the same faces as ours
 
+def test_eight_bits_cost_little(results):
+    "At most .3 points on PublicTest, and at most .6 of the time beside it in one run"
+    rows = json.loads((results/'beside_fer.json').read_text())['rows']
+    ms = {r['name']: r['ms']['1'] for r in rows}
+    for name in ('small','nano'):
+        full,eight = (json.loads((results/f'{n}_release.json').read_text())['metrics']['accuracy']
+                      for n in (name, f'{name}-int8'))
+        assert eight['value']>=full['value']-.003 and ms[f'{name}-int8']<=.6*ms[name], name
+
 def test_leaked_part_is_about_the_released_files(results):
     final = {r['name']: r['sha256'] for r in json.loads((results/'final.json').read_text())}
     rows = {r['sha256']: r for r in json.loads((results/'leaked_part.json').read_text())}
