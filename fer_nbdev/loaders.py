@@ -392,9 +392,9 @@ def face_dls(
     weights = None if power is None else sampling_weights(train.labels, power)
     tfms = [_ToFloat(), *_augment(augment)] # `Augment` leaves alone what is not for training
     votes = _vote_shares(train.votes)
+    device = device or torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     t = FaceDL(_FaceData(train.images, train.labels, faces.classes, votes, 0), bs, weights,
                shuffle=True, drop_last=True, after_batch=tfms, device=device)
     v = FaceDL(_FaceData(valid.images, valid.labels, faces.classes, None, 1), 2*bs,
                after_batch=tfms, device=device)
-    device = device or torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     return DataLoaders(t, v, device=device)
