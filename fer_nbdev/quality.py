@@ -14,7 +14,7 @@ from contextlib import suppress
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.xdg import xdg_cache_home
 from importlib.resources import files
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import NamedTuple
 from .core import Faces
 from .files import _pixel_hash
@@ -159,7 +159,7 @@ class _Features(NamedTuple):
         "Unit vectors (n, n_features) of what window `v` shows"
         weights = self.weights.reshape(36,_DIRECTIONS,-1)
         mixed = np.einsum('kj,pjd->pkd', _mixing(v), weights).reshape(self.weights.shape)
-        f = _window(edges, v).reshape(len(edges),-1)@mixed-self.mean@self.weights
+        f = _window(edges, v).reshape(-1,len(mixed))@mixed-self.mean@self.weights
         return f/np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-6)
 
 # %% ../nbs/05_quality.ipynb #14dca2fa
@@ -200,23 +200,33 @@ def _progress(items):
     except ImportError: return items
     return progress_bar(items, leave=False)
 
-# %% ../nbs/05_quality.ipynb #28b690f2
+# %% ../nbs/05_quality.ipynb #6b0f2e45
+def _in_threads(f, items):
+    "`f` of each of `items`, on all cores; a product of matrices stays on one of them"
+    from joblib import Parallel, delayed
+    from threadpoolctl import threadpool_limits
+    with threadpool_limits(1):
+        return Parallel(-1, prefer='threads')(delayed(f)(x) for x in _progress(items))
+
+# %% ../nbs/05_quality.ipynb #bdab371b
 _PROPOSED = .62 # cosine from which a pair is looked at more closely
+_ROWS,_BLOCK = 1024,512 # faces in one product, whole and windowed: their cosines fit in the cache
 
 def _propose(features, edges, i, j, at_least):
     "Where a window of a face of `j` resembles a whole face of `i`: rows i, j, view, cosine"
-    whole = [features(edges[i[k:k+2048]], _WHOLE) for k in range(0, len(i), 2048)]
-    found = [np.zeros((4,0))]
-    for k in _progress(range(0, len(j), 256)):
-        block = edges[j[k:k+256]].astype(np.float32)
+    whole = [features(edges[i[k:k+_ROWS]], _WHOLE) for k in range(0, len(i), _ROWS)]
+    def block(k):
+        maps,found = edges[j[k:k+_BLOCK]].astype(np.float32),[]
+        cosine = np.empty((_ROWS,len(maps)), np.float32)
         for n,v in enumerate(_VIEWS):
-            windows = features(block, v).T
+            windows = features(maps, v).T
             for m,some in enumerate(whole):
-                cosine = some@windows
-                hit = np.flatnonzero(cosine>=at_least)
-                a,b = np.divmod(hit, cosine.shape[1])
-                found.append((i[2048*m+a], j[k+b], np.full(len(hit),n), cosine.flat[hit]))
-    return np.concatenate(found, 1)
+                here = np.matmul(some, windows, out=cosine[:len(some)])
+                a,b = np.divmod(np.flatnonzero(here>=at_least), len(maps))
+                found.append((i[_ROWS*m+a], j[k+b], np.full(len(a),n), here[a,b]))
+        return found
+    found = _in_threads(block, range(0, len(j), _BLOCK))
+    return np.concatenate([np.zeros((4,0)), *chain(*found)], 1)
 
 # %% ../nbs/05_quality.ipynb #2a9a41f1
 def _best_views(features, edges, i, j=None, at_least=_PROPOSED):
@@ -229,6 +239,37 @@ def _best_views(features, edges, i, j=None, at_least=_PROPOSED):
     d['mirrored'] = np.array([v.mirrored for v in _VIEWS])[d.view]
     d = d[d.a!=d.b].sort_values('cosine', ascending=False)
     return d.drop_duplicates(['a','b','mirrored']).sort_values(['b','a'], ignore_index=True)
+
+# %% ../nbs/05_quality.ipynb #fa7abd71
+_STEPS = dict(scale=.07, dx=2.7, dy=2.7, angle=4.) # about half of the grid's
+
+def _around(v):
+    "The eight windows that lie one step back and one forth from window `v`"
+    return [v._replace(**{k: getattr(v,k)+s}) for k,step in _STEPS.items() for s in (-step,step)]
+
+def _rise(back, forth):
+    "How high the parabola through (-1, `back`), (0, 0) and (1, `forth`) gets between -1 and 1"
+    slope,bend = (forth-back)/2,np.minimum((forth+back)/2, -.005)
+    x = np.clip(-slope/(2*bend), -1, 1)
+    return slope*x+bend*x*x
+
+# %% ../nbs/05_quality.ipynb #2b84a6ad
+_CLOSE = .69 # what the cosine of copies rises to
+
+def _risen(features, edges, d):
+    "What the cosine of each row of `d` (from `_best_views`) rises to around the proposed window"
+    whole,pairs = features(edges, _WHOLE),d[['whole','windowed']].to_numpy()
+    proposed = d.cosine.to_numpy(np.float32)
+    best = proposed.copy()
+    def look(part):
+        n,rows = part
+        (a,b),(maps,number) = pairs[rows].T,np.unique(pairs[rows,1], return_inverse=True)
+        near = [(whole[a]*features(edges[maps], v)[number]).sum(1) for v in _around(_VIEWS[n])]
+        for back,forth in zip(near[::2], near[1::2]):
+            best[rows] += _rise(back-proposed[rows], forth-proposed[rows])
+    groups = d.groupby('view').indices.items()
+    _in_threads(look, [(n,rows[k:k+2048]) for n,rows in groups for k in range(0, len(rows), 2048)])
+    return best
 
 # %% ../nbs/05_quality.ipynb #7670f0cc
 def _without_light(image):
@@ -260,10 +301,13 @@ def _half(x):
     "Half the size"
     return cv2.resize(cv2.GaussianBlur(x, (0,0), 1), (24,24), interpolation=cv2.INTER_AREA)
 
+def _at_half(M): return np.c_[M[:,:2], (M@[.5,.5,1]-.5)/2] # for faces of half the size
+
+_STARTS = {v: _at_half(_matrix(v)) for v in _VIEWS}
+
 def _coarse(a, b, v):
-    "Aligns two faces without light at half size, beginning with window `v`: (matrix, agreement)"
-    a,b,M = _half(a),_half(b),_matrix(v)
-    M = _align(a, b, np.c_[M[:,:2], (M@[.5,.5,1]-.5)/2], 12, .01, 5)
+    "Aligns two `_half`s, beginning with window `v`: (matrix at full size, agreement)"
+    M = _align(a, b, _STARTS[v], 12, .01, 5)
     a,b = (x-cv2.GaussianBlur(x, (0,0), 2.5) for x in (a,_seen(b, M)))
     return np.c_[M[:,:2], 2*M[:,2]+.5-M[:,:2]@[.5,.5]],_agreement(a, b, _INNER[24], 2, 1e-4)
 
@@ -279,17 +323,17 @@ def _fine(a, b, M):
 # %% ../nbs/05_quality.ipynb #29681453
 _ROUGH = .72 # coarse agreement below which a pair is given up
 
-def _compare(a, b, v, light_a, light_b):
-    "How far two faces agree when `b` is seen through a window near `v`; `light_`: without light"
-    M,coarse = _coarse(light_a, light_b, v)
+def _compare(a, b, v, light, half):
+    "How far two faces agree, `b` in a window near `v`; `light`, `half`: of both, without light"
+    M,coarse = _coarse(*half, v)
     if coarse<_ROUGH: return 0.
-    M = _align(light_a, light_b, M, 20, .001, 3)
+    M = _align(*np.float32(light), M, 20, .001, 3)
     if not .4<abs(np.linalg.det(M[:,:2]))<1.6: return 0. # smaller or larger than any window
     return _fine(a.astype(np.float32), b.astype(np.float32), M)
 
 # %% ../nbs/05_quality.ipynb #80570d66
-def _compare_rows(images, light, rows): # of two faces, a view, and the faces' places in `light`
-    return [_compare(images[a], images[b], _VIEWS[v], *light[[p,q]].astype(np.float32))
+def _compare_rows(images, light, half, rows): # of two faces, a view, their places in `light`
+    return [_compare(images[a], images[b], _VIEWS[v], light[[p,q]], half[[p,q]])
             for a,b,v,p,q in rows]
 
 _MANY = 5000 # pairs, from which other processes are worth their start
@@ -299,12 +343,15 @@ def _agreements(images, d):
     from joblib import Parallel, delayed
     pairs = d[['whole','windowed']].to_numpy()
     used,place = np.unique(pairs, return_inverse=True)
-    light = np.empty((len(used),48,48), np.float16)
-    for k in _progress(range(len(used))): light[k] = _without_light(images[used[k]])
+    light,half = np.empty((len(used),48,48), np.float16),np.empty((len(used),24,24), np.float32)
+    for k in _progress(range(len(used))):
+        light[k] = _without_light(images[used[k]])
+        half[k] = _half(light[k].astype(np.float32))
     rows = np.c_[pairs, d['view'], place.reshape(-1,2)]
     parts = np.array_split(rows, len(rows)//500+1)
     cores = 1 if len(rows)<_MANY else -1 # -1: all
-    done = Parallel(cores)(delayed(_compare_rows)(images, light, p) for p in _progress(parts))
+    compare = delayed(_compare_rows)
+    done = Parallel(cores)(compare(images, light, half, p) for p in _progress(parts))
     return np.concatenate(done)
 
 # %% ../nbs/05_quality.ipynb #e821ee56
@@ -335,6 +382,7 @@ def _near_pairs(images, keys, sides, min_similarity):
     features = _load_features()
     d = pd.concat([_best_views(features, edges, *(i[shown[i]] for i in s)) for s in sides])
     d = d[keys[d.a]!=keys[d.b]]
+    d = d[_risen(features, edges, d)>=_CLOSE]
     d['similarity'] = _agreements(images, d)
     d = d[d.similarity>=min_similarity].sort_values('similarity')
     d = d.drop_duplicates(['a','b'], keep='last')
