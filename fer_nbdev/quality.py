@@ -15,6 +15,7 @@ from fastcore.imports import IN_NOTEBOOK
 from fastcore.xdg import xdg_cache_home
 from importlib.resources import files
 from itertools import chain, combinations, product
+from threading import Lock
 from typing import NamedTuple
 from .core import Faces
 from .files import _pixel_hash
@@ -201,11 +202,13 @@ def _progress(items):
     return progress_bar(items, leave=False)
 
 # %% ../nbs/05_quality.ipynb #6b0f2e45
+_products_limited = Lock() # the limit holds for the whole process, so one search sets it at a time
+
 def _in_threads(f, items):
     "`f` of each of `items`, on all cores; a product of matrices stays on one of them"
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
-    with threadpool_limits(1):
+    with _products_limited, threadpool_limits(1):
         return Parallel(-1, prefer='threads')(delayed(f)(x) for x in _progress(items))
 
 # %% ../nbs/05_quality.ipynb #bdab371b

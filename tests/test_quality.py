@@ -1,9 +1,11 @@
 "The edges of finding copies: flat faces, empty splits, larger faces, order, and planted truth"
 import sys
+from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info
 from fer_nbdev import quality
 from fer_nbdev.core import Faces
 from fer_nbdev.data import load_fer
@@ -249,3 +251,25 @@ def test_processes_find_what_one_loop_finds(drawn, leaks, monkeypatch):
     "Many pairs are compared in other processes, few in this one: the same answers, bit for bit"
     monkeypatch.setattr(quality, '_MANY', 0)
     pd.testing.assert_frame_equal(find_leaks(drawn), leaks)
+
+
+def test_searches_at_once(drawn, duplicates):
+    "Each gives the same answer, and the threads of NumPy's products are as many afterwards"
+    before = [lib['num_threads'] for lib in threadpool_info()]
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(find_duplicates, [drawn]*3):
+            pd.testing.assert_frame_equal(found, duplicates)
+    assert [lib['num_threads'] for lib in threadpool_info()] == before
+
+
+def test_the_pixels_see_all_copies_among_proposals(planted):
+    "No copy that the pixels would confirm is given up for a cosine that does not rise"
+    faces = planted[0]
+    edges = np.array([quality._edges(im) for im in faces.images])
+    features = quality._load_features()
+    i, j = (np.flatnonzero(faces.split == s) for s in ('test', 'train'))
+    d = quality._best_views(features, edges, i, j)
+    copies = quality._agreements(faces.images, d) >= quality._ALIKE
+    risen = quality._risen(features, edges, d)
+    assert copies.sum() > 1000 and np.mean(risen[copies] >= quality._CLOSE) > .995
+    assert np.mean(risen[~copies] < quality._CLOSE) > .2
