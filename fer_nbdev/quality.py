@@ -213,7 +213,7 @@ def _in_threads(f, items):
 
 # %% ../nbs/05_quality.ipynb #bdab371b
 _PROPOSED = .62 # cosine from which a pair is looked at more closely
-_ROWS,_BLOCK = 1024,512 # faces in one product, whole and windowed; of five other sizes none was much faster
+_ROWS,_BLOCK = 1024,512 # whole and windowed faces in one product; no other size was much faster
 
 def _propose(features, edges, i, j, at_least):
     "Where a window of a face of `j` resembles a whole face of `i`: rows i, j, view, cosine"
